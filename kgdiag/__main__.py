@@ -1,0 +1,5 @@
+"""`python -m kgdiag`."""
+
+from kgdiag.cli import main
+
+main()
