@@ -67,7 +67,7 @@ class World:
         kind = kind_of(ref)
         return self.get(kind, ref.namespace, ref.name, optional=optional) if kind else None
 
-    def list(self, kind: Kind, namespace: str | None = None, *, optional: bool = False) -> list[Obj]:
+    def all(self, kind: Kind, namespace: str | None = None, *, optional: bool = False) -> list[Obj]:
         """All objects of a kind, in one namespace or in all."""
         where = namespace if kind.namespaced else None
         self._want_list(kind, where, (), optional)
@@ -78,7 +78,7 @@ class World:
     ) -> list[Obj]:
         """The objects of a kind with all these labels; no labels select every object."""
         if not labels:
-            return self.list(kind, namespace, optional=optional)
+            return self.all(kind, namespace, optional=optional)
         wanted = tuple(sorted((str(key), str(value)) for key, value in labels.items()))
         self._want_list(kind, namespace, wanted, optional)
         return self._index(kind, namespace).select(wanted)
@@ -86,7 +86,7 @@ class World:
     def status(self, kind: Kind, namespace: str | None = None) -> Status:
         """How the widest read of a kind that covers this namespace ended; OK where nothing was asked."""
         read = self._reads.get(Need(kind)) or self._reads.get(Need(kind, namespace))
-        if read and not read.status.value == "ok" and namespace is not None:
+        if read and read.status.value != "ok" and namespace is not None:
             read = self._reads.get(Need(kind, namespace), read)
         return read.status if read else Status.OK
 
@@ -118,8 +118,8 @@ class World:
             return True
         if not namespace:
             return False
-        return bool(self.list(kinds.SERVICE, namespace)) and any(
-            self.list(kind, namespace) for kind in _WORKLOADS
+        return bool(self.all(kinds.SERVICE, namespace)) and any(
+            self.all(kind, namespace) for kind in _WORKLOADS
         )
 
     # -- what was read ---------------------------------------------------------------------------------

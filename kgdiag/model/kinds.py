@@ -33,7 +33,11 @@ NETWORK_POLICY = Kind("networking.k8s.io", "NetworkPolicy", "networkpolicies", (
 INGRESS = Kind("networking.k8s.io", "Ingress", "ingresses", ("ing",), ("v1", "v1beta1"))
 INGRESS_CLASS = Kind("networking.k8s.io", "IngressClass", "ingressclasses", namespaced=False)
 CRD = Kind(
-    "apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", ("crd",), namespaced=False
+    "apiextensions.k8s.io",
+    "CustomResourceDefinition",
+    "customresourcedefinitions",
+    ("crd",),
+    namespaced=False,
 )
 MUTATING_WEBHOOK = Kind(
     "admissionregistration.k8s.io",
@@ -53,7 +57,9 @@ SIDECAR = Kind(_IST, "Sidecar", "sidecars", (), _ISTIO)
 ENVOY_FILTER = Kind(_IST, "EnvoyFilter", "envoyfilters", (), ("v1alpha3",))
 PROXY_CONFIG = Kind(_IST, "ProxyConfig", "proxyconfigs", (), ("v1beta1",))
 PEER_AUTHENTICATION = Kind(_SEC, "PeerAuthentication", "peerauthentications", ("pa",), _ISTIO_SECURITY)
-REQUEST_AUTHENTICATION = Kind(_SEC, "RequestAuthentication", "requestauthentications", ("ra",), _ISTIO_SECURITY)
+REQUEST_AUTHENTICATION = Kind(
+    _SEC, "RequestAuthentication", "requestauthentications", ("ra",), _ISTIO_SECURITY
+)
 AUTHORIZATION_POLICY = Kind(_SEC, "AuthorizationPolicy", "authorizationpolicies", ("ap",), _ISTIO_SECURITY)
 TELEMETRY = Kind("telemetry.istio.io", "Telemetry", "telemetries", ("telemetry",), ("v1", "v1alpha1"))
 
@@ -81,7 +87,11 @@ DOMAIN_MAPPING = Kind(_KN, "DomainMapping", "domainmappings", ("dm",), ("v1beta1
 KNATIVE_INGRESS = Kind(_KNI, "Ingress", "ingresses", ("kingress", "king"), ("v1alpha1",))
 SERVERLESS_SERVICE = Kind(_KNI, "ServerlessService", "serverlessservices", ("sks",), ("v1alpha1",))
 POD_AUTOSCALER = Kind(
-    "autoscaling.internal.knative.dev", "PodAutoscaler", "podautoscalers", ("kpa", "pa.knative"), ("v1alpha1",)
+    "autoscaling.internal.knative.dev",
+    "PodAutoscaler",
+    "podautoscalers",
+    ("kpa", "pa.knative"),
+    ("v1alpha1",),
 )
 
 # KServe

@@ -71,7 +71,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One fact: this field of this object has this value. ``file`` is ``path:line`` or None for live reads."""
+    """One fact: this field of this object has this value; ``file`` is ``path:line``, None for live reads."""
 
     object: Ref
     field: str
