@@ -249,7 +249,7 @@ class Trace:
 
     def to_json(self) -> dict[str, Any]:
         asked = self.question
-        headers = {name: value for name, value in asked.request.headers}
+        headers = dict(asked.request.headers)
         if asked.request.authority:
             headers = {"host": asked.request.authority, **headers}
         return {
