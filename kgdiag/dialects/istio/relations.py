@@ -1,0 +1,7 @@
+"""How Istio's objects relate."""
+
+from __future__ import annotations
+
+from kgdiag.graph.relations import Relation
+
+RELATIONS: tuple[Relation, ...] = ()
