@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kgdiag.graph.labels import LabelIndex
 from kgdiag.model import kinds
@@ -43,6 +43,7 @@ class World:
         self.origin = origin
         self.complete = complete or origin is Origin.LIVE
         self.home = tuple(dict.fromkeys(namespace for namespace in home if namespace))
+        self.documents: tuple[Any, ...] = ()  # notes on documents of files that are no objects
         self._reads: dict[Need, Read] = {}
         self._objects: dict[Ref, Obj] = {}
         self._lacking: dict[Need, None] = {}

@@ -1,0 +1,34 @@
+"""Reporters: an answer in, text out. One file a format; nothing is decided here."""
+
+from __future__ import annotations
+
+from kgdiag.app import Answer
+
+FORMATS = ("text", "wide", "json", "yaml", "markdown", "mermaid", "sarif", "junit")
+
+
+def render(answer: Answer, output: str, *, width: int = 80, color: bool = False) -> str:
+    """The answer in a format; raises UsageError where the format does not go with the answer."""
+    if output == "json":
+        from kgdiag.report.data import render_json
+
+        return render_json(answer)
+    if output == "yaml":
+        from kgdiag.report.data import render_yaml
+
+        return render_yaml(answer)
+    if output == "markdown":
+        from kgdiag.report import markdown
+
+        return markdown.render(answer)
+    if output == "mermaid":
+        from kgdiag.report import mermaid
+
+        return mermaid.render(answer)
+    if output in ("sarif", "junit"):
+        from kgdiag.errors import UsageError
+
+        raise UsageError(f"{output} is a format of check", subject="-o", hint="kgdiag check -o " + output)
+    from kgdiag.report import text
+
+    return text.render(answer, width=width, color=color, wide=output == "wide")

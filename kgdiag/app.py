@@ -1,0 +1,145 @@
+"""What the commands do, without a word printed: a source in, an answer out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kgdiag.dialects import all_kinds, dialects
+from kgdiag.errors import ReadFailed
+from kgdiag.graph import names
+from kgdiag.graph.ask import ask
+from kgdiag.graph.world import Missing, World
+from kgdiag.model.finding import Finding, Severity
+from kgdiag.model.kind import Kind
+from kgdiag.model.read import Origin, Read, Source
+from kgdiag.model.ref import Ref
+from kgdiag.model.trace import Question, Result, Trace
+
+
+class Body(Protocol):
+    """A document of the contract."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with what could not be read. ``code`` is the exit code, the same in every format."""
+
+    body: Body
+    incomplete: tuple[Read, ...]
+    code: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract's document."""
+        body = self.body.to_json()
+        return {
+            "apiVersion": "kgdiag.dev/v1",
+            "kind": body.pop("kind"),
+            "incomplete": [read.to_json() for read in self.incomplete],
+            **body,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A source, its World and the scope that was asked for."""
+
+    source: Source
+    world: World
+    namespace: str
+    kinds: tuple[Kind, ...]
+    explicit_namespace: bool = False
+    all_namespaces: bool = False
+
+
+def open_files(
+    paths: Sequence[str], *, namespace: str | None, complete: bool, all_namespaces: bool = False
+) -> Session:
+    """A session over files, folders, a snapshot or standard input; raises InputError."""
+    from kgdiag.collect.files import read_files
+    from kgdiag.graph.assumed import AssumedPods
+
+    files = read_files(paths, complete=complete, stdin=sys.stdin.buffer)
+    origin = files.origin
+    source: Source = AssumedPods(files) if origin is Origin.FILES else files
+    world = World(origin, complete=complete, home=(namespace or "default",))
+    world.documents = tuple(files.documents)
+    chosen = namespace or files.default_namespace
+    return Session(source, world, chosen, all_kinds(), namespace is not None, all_namespaces)
+
+
+def open_cluster(options: Any, *, namespace: str | None, all_namespaces: bool = False) -> Session:
+    """A session with a live cluster (``ConnectionOptions``); raises ConnectionFailed or UsageError."""
+    from kgdiag.collect.cluster import connect
+
+    cluster = connect(options)
+    chosen = namespace or cluster.default_namespace
+    world = World(Origin.LIVE, home=(chosen,))
+    return Session(cluster, world, chosen, all_kinds(), namespace is not None, all_namespaces)
+
+
+def explain(session: Session, name: str, *, fail_on: Severity | None) -> Answer:
+    """Explain one object by its name; raises NotFoundError, UsageError or ReadFailed."""
+    from kgdiag.explain import explain as explain_object
+
+    obj = _locate(session, name)
+    found = ask(session.source, session.world, lambda world: explain_object(world, obj, dialects()))
+    return _answer(session.world, found, fail_on)
+
+
+def trace(session: Session, question: Question, *, fail_on: Severity | None) -> Answer:
+    """Trace one request; raises UsageError for an entry that does not exist."""
+    from kgdiag.trace import trace as trace_request
+
+    found = ask(session.source, session.world, lambda world: trace_request(world, question, dialects()))
+    return _answer(session.world, found, fail_on)
+
+
+def _locate(session: Session, name: str) -> Ref:
+    asked = names.parse(name, session.namespace, _known_kinds(session, name))
+    search = names.anywhere if session.all_namespaces else names.candidates
+    found = ask(session.source, session.world, lambda world: search(world, asked))
+    if found:
+        return names.choose(found, asked).ref
+    for kind in asked.kinds:
+        namespace, wanted = asked.places[0]
+        if session.world.missing(kind, namespace, wanted) is Missing.UNREADABLE:
+            reads = [read for read in session.world.gaps() if read.need.kind == kind]
+            why = reads[0].message if reads else "the read failed"
+            raise ReadFailed(f"{kind} {wanted} could not be read: {why}", subject=name)
+    raise ask(session.source, session.world, lambda world: names.not_found(world, asked))
+
+
+def _known_kinds(session: Session, name: str) -> tuple[Kind, ...]:
+    """kgdiag's kinds, and what the server's discovery has under that word where kgdiag knows none."""
+    word = name.partition("/")[0]
+    if names.find_kinds(word, session.kinds) or not hasattr(session.source, "catalogue"):
+        return session.kinds
+    return (*session.kinds, *session.source.catalogue().find(word))
+
+
+def _answer(world: World, body: Body, fail_on: Severity | None) -> Answer:
+    return Answer(body, tuple(world.gaps()), exit_code(world, body, fail_on))
+
+
+def exit_code(world: World, body: Body, fail_on: Severity | None) -> int:
+    """0 sound, 1 a finding at or above ``fail_on`` or a refused request, 3 no verdict. See the contract."""
+    if isinstance(body, Trace):
+        results = {path.outcome.result for path in body.paths}
+        if Result.REFUSED in results or _fails(body.findings, fail_on):
+            return 1
+        return 3 if Result.UNKNOWN in results or not results else 0
+    if _fails(body.findings, fail_on):
+        return 1
+    return 3 if world.gaps(needed_only=True) else 0
+
+
+def _fails(findings: Iterable[Finding], fail_on: Severity | None) -> bool:
+    return fail_on is not None and any(item.severity.rank <= fail_on.rank for item in findings)

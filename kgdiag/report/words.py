@@ -1,0 +1,129 @@
+"""Words that the text and Markdown reports share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kgdiag.model.obj import Evidence
+from kgdiag.model.read import Read
+from kgdiag.model.ref import Ref
+from kgdiag.model.trace import Outcome, PathTaken, Result, Trace
+from kgdiag.report.escape import clean
+
+# Envoy docs/root/configuration/observability/access_log/usage.rst, %RESPONSE_FLAGS%.
+FLAGS = {
+    "NR": "no route or filter chain matched",
+    "NC": "the cluster does not exist",
+    "UH": "no healthy endpoint",
+    "UF": "the connection to the endpoint failed",
+    "UC": "the endpoint closed the connection",
+    "UO": "overflow: circuit breaker",
+    "UT": "the endpoint answered too late",
+    "URX": "retries used up",
+    "UAEX": "denied by the external authorizer",
+    "FI": "injected fault",
+    "DI": "injected delay",
+    "RL": "rate limited",
+}
+
+
+def named(ref: Ref) -> str:
+    """``Service istio-system/x``, safe to print; the group is added where the kind alone is ambiguous."""
+    group = (
+        f".{ref.group}" if ref.kind in ("Gateway", "Route", "Ingress", "Service") and _unusual(ref) else ""
+    )
+    return clean(
+        f"{ref.kind}{group} {ref.namespace}/{ref.name}" if ref.namespace else f"{ref.kind}{group} {ref.name}"
+    )
+
+
+def _unusual(ref: Ref) -> bool:
+    usual = {
+        "Gateway": ("networking.istio.io", "gateway.networking.k8s.io"),
+        "Route": ("route.openshift.io",),
+        "Ingress": ("networking.k8s.io",),
+        "Service": ("",),
+    }
+    return ref.group not in usual[ref.kind]
+
+
+def value_text(value: Any) -> str:
+    """A field's value on one line."""
+    if isinstance(value, str):
+        return clean(value)
+    return clean(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def evidence_text(item: Evidence) -> str:
+    """``Service a/b spec.selector = {...} (file:line)``."""
+    where = f" ({clean(item.file)})" if item.file else ""
+    value = value_text(item.value)
+    value = value if len(value) <= 160 else value[:157] + "…"
+    return f"{named(item.object)} {clean(item.field)} = {value}{where}"
+
+
+def read_text(read: Read) -> str:
+    """``pods in namespace a: forbidden``, with the server's words."""
+    need = read.need
+    where = (
+        f" in namespace {need.namespace}"
+        if need.namespace
+        else " in all namespaces"
+        if need.kind.namespaced
+        else ""
+    )
+    what = f"{need.kind.resource} {need.name}" if need.name else need.kind.resource
+    message = f": {read.message}" if read.message else ""
+    return clean(f"{what}{where}: {read.status}{message}")
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """What the client gets, in a few words."""
+    match outcome.result:
+        case Result.DELIVERED:
+            return "delivered"
+        case Result.EXTERNAL:
+            return "leaves the cluster"
+        case Result.UNKNOWN:
+            return "unknown"
+    if outcome.location:
+        return clean(f"{outcome.status} → {outcome.location}")
+    if outcome.status is None:
+        return "no answer"
+    flag = f" {outcome.flag}" if outcome.flag else ""
+    return clean(f"{outcome.status}{flag}")
+
+
+def share_text(path: PathTaken) -> str:
+    """``30 %`` where a path is one of several branches."""
+    return "" if path.weight >= 0.9999 else f"{path.weight * 100:.4g} %"
+
+
+def verdict(trace: Trace) -> str:
+    """One line over all paths: what the client gets."""
+    if not trace.paths:
+        return "unknown: nothing here takes this request"
+    kinds = {path.outcome.result for path in trace.paths}
+    statuses = {(path.outcome.result, path.outcome.status, path.outcome.reason) for path in trace.paths}
+    first = trace.paths[0].outcome
+    if len(statuses) == 1:
+        return f"{outcome_text(first)}: {clean(first.reason)}"
+    if kinds == {Result.DELIVERED}:
+        backends = list(dict.fromkeys(_backend(path) for path in trace.paths))
+        return f"delivered, {len(trace.paths)} ways: " + "; ".join(backends)
+    parts = [
+        f"{share_text(path)} {outcome_text(path.outcome)}".strip() + f" ({_backend(path)})"
+        for path in trace.paths
+    ]
+    return "it depends: " + "; ".join(dict.fromkeys(parts))
+
+
+def _backend(path: PathTaken) -> str:
+    backend = path.outcome.backend
+    share = share_text(path)
+    if backend and backend.service:
+        name = f"{backend.service.namespace}/{backend.service.name}:{backend.port}"
+        name += f" subset {backend.subset}" if backend.subset else ""
+        return clean(f"{share} to {name}".strip())
+    return clean(f"{share} via {path.entry.kind} {path.entry.namespace}/{path.entry.name}".strip())
