@@ -16,6 +16,7 @@ from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.read import Origin, Read, Source
 from kgdiag.model.ref import Ref
+from kgdiag.model.report import Report
 from kgdiag.model.trace import Question, Result, Trace
 
 
@@ -92,6 +93,29 @@ def explain(session: Session, name: str, *, fail_on: Severity | None) -> Answer:
     obj = _locate(session, name)
     found = ask(session.source, session.world, lambda world: explain_object(world, obj, dialects()))
     return _answer(session.world, found, fail_on)
+
+
+def check(
+    session: Session,
+    objects: Sequence[str],
+    *,
+    only: Sequence[str],
+    skip: Sequence[str],
+    fail_on: Severity | None,
+) -> Answer:
+    """Run the rules over the scope; raises UsageError for a rule that does not exist."""
+    from kgdiag.rules import select_rules
+    from kgdiag.rules.base import Scope
+    from kgdiag.rules.run import run
+
+    rules = select_rules(only, skip)
+    named = frozenset(_locate(session, name) for name in objects)
+    everywhere = session.all_namespaces or (
+        session.world.origin is not Origin.LIVE and not session.explicit_namespace
+    )
+    scope = Scope(None if everywhere else frozenset((session.namespace,)), named)
+    findings, skipped = ask(session.source, session.world, lambda world: run(world, rules, scope))
+    return _answer(session.world, Report(tuple(findings), tuple(skipped)), fail_on)
 
 
 def trace(session: Session, question: Question, *, fail_on: Severity | None) -> Answer:

@@ -20,8 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-snapshot_app = typer.Typer(help="Keep what was read, to be looked at later.", no_args_is_help=True)
-app.add_typer(snapshot_app, name="snapshot", rich_markup_mode=None)
+snapshot_app = typer.Typer(
+    rich_markup_mode=None, help="Keep what was read, to be looked at later.", no_args_is_help=True
+)
+app.add_typer(snapshot_app, name="snapshot")
 
 
 def run(argv: list[str]) -> int:
@@ -32,9 +34,9 @@ def run(argv: list[str]) -> int:
         say(f"kgdiag: {error}")
         return error.exit_code
     except TyperException as error:
-        context = getattr(error, "ctx", None)
-        say(f"kgdiag: {error.format_message()}" if error.message else error.format_message())
-        if context is not None and error.message:
+        words, context = error.format_message(), getattr(error, "ctx", None)
+        say(words if words.startswith("Usage:") else f"kgdiag: {words}")
+        if context is not None and not words.startswith("Usage:"):
             say(f"try: {context.command_path} --help")
         return 2
     except (typer.Abort, KeyboardInterrupt):
@@ -119,6 +121,32 @@ def trace(
         namespace=session.namespace,
     )
     return _finish(application.trace(session, question, fail_on=_severity(reading.fail_on)), reading)
+
+
+@app.command("check")
+@reads
+def check(
+    reading: Reading,
+    objects: Annotated[
+        list[str] | None, typer.Argument(metavar="KIND/NAME", help="Only what concerns these objects.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ID", help="Only this rule; repeatable.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option("--skip", metavar="ID", help="Not this rule; repeatable.")
+    ] = None,
+) -> int:
+    """Every rule over the scope: a namespace, with -A all of them; files are taken whole.
+
+    Example: kgdiag check -A
+    """
+    from kgdiag import app as application
+
+    answer = application.check(
+        _session(reading), objects or [], only=only or [], skip=skip or [], fail_on=_severity(reading.fail_on)
+    )
+    return _finish(answer, reading)
 
 
 @snapshot_app.command("save")

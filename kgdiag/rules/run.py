@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from kgdiag.graph.world import World
 from kgdiag.model.finding import Finding
 from kgdiag.model.read import Status
+from kgdiag.model.ref import Ref
+from kgdiag.model.report import Skipped
 from kgdiag.rules.base import Rule, Scope
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A rule that says nothing, and why."""
-
-    rule: str
-    reason: str
-
-    def to_json(self) -> dict[str, str]:
-        return {"rule": self.rule, "reason": self.reason}
 
 
 def run(world: World, rules: Iterable[Rule], scope: Scope) -> tuple[list[Finding], list[Skipped]]:
@@ -28,7 +18,7 @@ def run(world: World, rules: Iterable[Rule], scope: Scope) -> tuple[list[Finding
     A rule is skipped where a kind that it needs could not be read. A rule that crashes is a fault of ours:
     it is listed as skipped, with the error, rather than taken for silence.
     """
-    findings: dict[Finding, None] = {}
+    findings: dict[tuple[str, Ref, str], Finding] = {}
     skipped: list[Skipped] = []
     for item in rules:
         try:
@@ -39,8 +29,8 @@ def run(world: World, rules: Iterable[Rule], scope: Scope) -> tuple[list[Finding
         if reason := _unreadable(world, item, scope):
             skipped.append(Skipped(item.id, reason))
         for finding in found:
-            findings.setdefault(finding)
-    return sorted(findings, key=lambda finding: finding.sort_key), skipped
+            findings.setdefault((finding.rule, finding.object, finding.message), finding)
+    return sorted(findings.values(), key=lambda finding: finding.sort_key), skipped
 
 
 def _unreadable(world: World, item: Rule, scope: Scope) -> str:

@@ -1,0 +1,65 @@
+"""The catalogue of rules and the page of one rule."""
+
+from __future__ import annotations
+
+import difflib
+import json
+
+from kgdiag.errors import UsageError
+from kgdiag.rules import catalogue
+from kgdiag.rules.base import Rule
+
+
+def render_catalogue(rule_id: str = "", output: str = "text") -> str:
+    """All rules, or one rule's page; raises UsageError where no rule has that id or name."""
+    rules = catalogue()
+    if rule_id:
+        return _page(_find(rules, rule_id), output)
+    if output == "json":
+        document = {
+            "apiVersion": "kgdiag.dev/v1",
+            "kind": "Rules",
+            "rules": [_json(item) for item in rules.values()],
+        }
+        return json.dumps(document, indent=2) + "\n"
+    width = max((len(item.name) for item in rules.values()), default=0)
+    lines = [f"{item.id}  {item.severity:<8} {item.name:<{width}}  {item.title}" for item in rules.values()]
+    return "\n".join(lines) + "\n"
+
+
+def _find(rules: dict[str, Rule], word: str) -> Rule:
+    for item in rules.values():
+        if word.lower() in (item.id.lower(), item.name.lower()):
+            return item
+    near = difflib.get_close_matches(word.upper(), rules, 3)
+    raise UsageError(
+        f"no rule is called {word!r}", hint=f"near: {', '.join(near)}" if near else "kgdiag rules lists them"
+    )
+
+
+def _page(item: Rule, output: str) -> str:
+    if output == "json":
+        document = {"apiVersion": "kgdiag.dev/v1", "kind": "Rule", **_json(item), "page": item.page}
+        return json.dumps(document, indent=2) + "\n"
+    return page(item)
+
+
+def page(item: Rule) -> str:
+    """The page of one rule as Markdown, which reads well as it is."""
+    lines = [f"# {item.id} {item.name} ({item.severity})", "", item.page, ""]
+    if item.equivalents:
+        lines += ["## Equivalents", "", ", ".join(item.equivalents), ""]
+    needs = ", ".join(kind.resource for kind in item.needs)
+    return "\n".join([*lines, "## Reads", "", needs]) + "\n"
+
+
+def _json(item: Rule) -> dict[str, object]:
+    return {
+        "id": item.id,
+        "name": item.name,
+        "severity": str(item.severity),
+        "title": item.title,
+        "needs": [kind.resource for kind in item.needs],
+        "equivalents": list(item.equivalents),
+        "docs": item.docs,
+    }
