@@ -101,10 +101,11 @@ class RouteMatch:
 
 @dataclass(frozen=True, slots=True)
 class HeaderEdits:
-    """Header edits in Envoy's order: ``set`` and ``add`` of each level, then ``remove``.
+    """Header edits of one level: Envoy removes, then overwrites (``set``), then appends (``add``).
 
     ``ops`` keeps the order in which Envoy applies appends: ``("set"|"add"|"add_if_absent", name, value)``.
     Envoy applies the most specific level first (weighted cluster, route, virtual host, route config).
+    Source: envoy source/common/router/header_parser.cc, evaluateHeaders.
     """
 
     ops: tuple[tuple[str, str, str], ...] = ()
@@ -335,7 +336,7 @@ class HttpFilter:
     name: str  # "rbac", "jwt", "ext_authz", "ip", "ratelimit", ...
     judge: Callable[[FilterRequest], Ruling]
     origin: Origin | None = None
-    stage: int = 0  # order within the chain, ascending
+    stage: int = 0  # order within the chain, ascending; from 100 on it is behind fault injection and CORS
 
 
 # -- connections ---------------------------------------------------------------------------------------
@@ -380,10 +381,17 @@ class ChainMatch:
 
 @dataclass(frozen=True)
 class HttpConnections:
-    """An HTTP connection manager. The route config may be made when it is asked for."""
+    """An HTTP connection manager. The route config may be made when it is asked for.
+
+    ``normalize_path``, ``merge_slashes`` and ``escaped_slashes`` (what becomes of ``%2F`` and ``%5C``) are
+    Envoy's options; the defaults here are Istio's (BASE).
+    """
 
     make_route_config: Callable[[], RouteConfig]
     filters: tuple[HttpFilter, ...] = ()
+    normalize_path: bool = True
+    merge_slashes: bool = False
+    escaped_slashes: Literal["keep", "reject", "redirect", "decode"] = "keep"
 
     @cached_property
     def route_config(self) -> RouteConfig:
@@ -501,8 +509,9 @@ class Proxy:
     """Everything that a trace asks of one proxy.
 
     ``listener_at(port)`` is where connections to that port of the pod arrive; None: nothing listens.
-    ``capture(address, port, host)`` is where a sidecar takes its own application's outbound connections;
-    None for gateways. ``inbound(port)`` is the chain set that guards the application's port in a sidecar.
+    ``capture(address, port)`` is where a sidecar takes its own application's outbound connections; None for
+    gateways. The address is an IP, or a host name where the IP cannot be known (a Service of files by its
+    full name, ``x.ns.svc.cluster.local``; a host outside of the cluster). ``inbound(port)`` is the chain set that guards the application's port in a sidecar.
     ``cluster(name)`` None means that the proxy does not know it.
     ``identity`` is the principal that it presents, ``dialect`` names the control plane, ``truth`` says
     whether this is declared or read from the proxy itself.
