@@ -10,11 +10,20 @@ from urllib.parse import quote
 from kgdiag.collect.clean import clean
 from kgdiag.collect.connection import PARALLEL, Connection, ConnectionOptions, open_connection
 from kgdiag.collect.discovery import Catalogue, Resource, Unknown
-from kgdiag.collect.http import Deadline, GetFailed, Reply, Statistics, TimedOut, Unreachable, Untrusted
+from kgdiag.collect.http import (
+    Broken,
+    Deadline,
+    GetFailed,
+    Reply,
+    Statistics,
+    TimedOut,
+    Unreachable,
+    Untrusted,
+)
 from kgdiag.collect.workers import Workers
 from kgdiag.errors import ConnectionFailed
 from kgdiag.model.kinds import SECRET
-from kgdiag.model.obj import Obj
+from kgdiag.model.obj import Obj, dig
 from kgdiag.model.read import Need, Origin, Read, Status
 
 PAGE = 500
@@ -168,19 +177,19 @@ class Cluster:
         message, document = reply.error()
         if reply.status == 404:
             # "pods x not found" names the object; a path that is not served has no details.
-            missing = by_name and bool((document.get("details") or {}).get("name"))
+            missing = by_name and bool(dig(document, "details.name"))
             return Read(need, Status.OK if missing else Status.ABSENT, message="" if missing else message)
         status = Status.FORBIDDEN if reply.status == 403 else Status.FAILED
         return Read(need, status, message=message)
 
-    def _get(self, path: str, deadline: Deadline) -> tuple[Reply, list[Any]]:
+    def _get(self, path: str, deadline: Deadline) -> tuple[Reply, list[dict[str, Any]]]:
         reply = self._http.get(path, deadline=deadline)
         return reply, [reply.json()] if reply.status == 200 else []
 
-    def _list(self, path: str, params: Params, deadline: Deadline) -> tuple[Reply, list[Any]]:
+    def _list(self, path: str, params: Params, deadline: Deadline) -> tuple[Reply, list[dict[str, Any]]]:
         """All pages of a list. One that expires on the way (410) is begun again: the halves would not fit."""
         for paging in [True] * (RESTARTS + 1) + [False]:
-            items: list[Any] = []
+            items: list[dict[str, Any]] = []
             more = ""
             while True:
                 page = [("limit", str(PAGE))] if paging else []
@@ -188,14 +197,22 @@ class Cluster:
                 reply = self._http.get(path, params + page, deadline=deadline)
                 if reply.status != 200:
                     break
-                document = reply.json()
-                items += document.get("items") or []
-                more = (document.get("metadata") or {}).get("continue") or ""
+                found, more = _page(reply.json())
+                items += found
                 if not more:
                     return reply, items
             if reply.status != 410:
                 break
         return reply, []
+
+
+def _page(document: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """The items of a list and the token for those that follow; Broken where it is no list of objects."""
+    items = document.get("items", ...)
+    items = [] if items is None else items  # Go's empty slice
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise Broken("the answer is not a list of objects")
+    return items, str(dig(document, "metadata.continue", ""))
 
 
 def _address(need: Need, resource: Resource) -> tuple[str | None, Params]:
@@ -223,12 +240,10 @@ def _segment(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "%" not in name
 
 
-def _objects(need: Need, resource: Resource, items: list[Any]) -> tuple[Obj, ...]:
+def _objects(need: Need, resource: Resource, items: list[dict[str, Any]]) -> tuple[Obj, ...]:
     """The objects in the order of namespace and name; items of a list do not say their own kind."""
     out = []
     for item in items:
-        if not isinstance(item, dict):
-            continue
         item.setdefault("apiVersion", resource.api_version)
         item.setdefault("kind", resource.kind)
         out.append(Obj(need.kind, clean(item)))
