@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kgdiag.dialects import all_kinds, dialects
-from kgdiag.errors import ReadFailed
+from kgdiag.errors import InputError, ReadFailed
 from kgdiag.graph import names
 from kgdiag.graph.ask import ask
 from kgdiag.graph.world import Missing, World
+from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.kind import Kind
+from kgdiag.model.obj import Obj
 from kgdiag.model.read import Origin, Read, Source
-from kgdiag.model.ref import Ref
 from kgdiag.model.report import Report
 from kgdiag.model.trace import Question, Result, Trace
 
@@ -109,7 +110,7 @@ def check(
     from kgdiag.rules.run import run
 
     rules = select_rules(only, skip)
-    named = frozenset(_locate(session, name) for name in objects)
+    named = frozenset(_locate(session, name).ref for name in objects)
     everywhere = session.all_namespaces or (
         session.world.origin is not Origin.LIVE and not session.explicit_namespace
     )
@@ -126,12 +127,56 @@ def trace(session: Session, question: Question, *, fail_on: Severity | None) -> 
     return _answer(session.world, found, fail_on)
 
 
-def _locate(session: Session, name: str) -> Ref:
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of a snapshot: words for the user and the exit code."""
+
+    words: str
+    code: int
+
+
+# Kinds that are read by the names that something refers to, never whole.
+_BY_NAME = (kinds.SECRET, kinds.CONFIG_MAP)
+
+
+def save_snapshot(session: Session, file: str, *, force: bool) -> Saved:
+    """Read all kinds, and what the rules refer to, into one file; raises InputError where it exists."""
+    from pathlib import Path
+
+    from kgdiag.collect.snapshot import save_snapshot as write
+    from kgdiag.rules import catalogue
+    from kgdiag.rules.base import Scope
+    from kgdiag.rules.run import run
+
+    if Path(file).exists() and not force:
+        raise InputError("the file exists", subject=file, hint="name another one, or say --force")
+
+    def everything(world: World) -> None:
+        for kind in session.kinds:
+            if kind not in _BY_NAME:
+                world.all(kind, optional=True)
+        run(world, catalogue().values(), Scope())
+
+    ask(session.source, session.world, everything)
+    source = session.source
+    count = write(
+        file,
+        session.world.reads,
+        server_version=str(getattr(source, "server_version", "")),
+        context=str(getattr(source, "context", "")),
+        namespace=session.namespace,
+    )
+    gaps = session.world.gaps()
+    missing = "".join(f"\nnot read: {read.need.kind.resource}: {read.status} {read.message}" for read in gaps)
+    return Saved(f"{count} objects in {file}{missing}", 3 if gaps else 0)
+
+
+def _locate(session: Session, name: str) -> Obj:
     asked = names.parse(name, session.namespace, _known_kinds(session, name))
     search = names.anywhere if session.all_namespaces else names.candidates
     found = ask(session.source, session.world, lambda world: search(world, asked))
     if found:
-        return names.choose(found, asked).ref
+        return names.choose(found, asked)
     for kind in asked.kinds:
         namespace, wanted = asked.places[0]
         if session.world.missing(kind, namespace, wanted) is Missing.UNREADABLE:

@@ -202,9 +202,9 @@ def _session(reading: Reading):  # type: ignore[no-untyped-def]
     from kgdiag.collect.connection import ConnectionOptions, parse_timeout
 
     options = ConnectionOptions(
-        context=reading.context,
-        kubeconfig=reading.kubeconfig,
-        as_user=reading.as_user,
+        context=reading.context or "",
+        kubeconfig=reading.kubeconfig or "",
+        as_user=reading.as_user or "",
         as_groups=tuple(reading.as_group or ()),
         request_timeout=parse_timeout(reading.request_timeout),
     )

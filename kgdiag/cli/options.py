@@ -105,9 +105,9 @@ def reads(command: Callable[..., int]) -> Callable[..., int]:
         return command(reading, **given)
 
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature(
         [*parameters, *common], return_annotation=int
     )
     run.__annotations__ = {item.name: item.annotation for item in (*parameters, *common)}
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del run.__wrapped__
     return run

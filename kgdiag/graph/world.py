@@ -143,12 +143,18 @@ class World:
         self._lacking.clear()
         self._memo.clear()
 
+    @property
+    def reads(self) -> list[Read]:
+        """Every read so far, in a fixed order."""
+        return sorted(
+            self._reads.values(),
+            key=lambda read: (read.need.kind.key, read.need[1] or "", read.need[2] or "", read.need.labels),
+        )
+
     def gaps(self, *, needed_only: bool = False) -> list[Read]:
         """Reads that were forbidden or failed, sorted; ``needed_only`` leaves out the optional ones."""
-        bad = [read for read in self._reads.values() if read.status in (Status.FORBIDDEN, Status.FAILED)]
-        if needed_only:
-            bad = [read for read in bad if read.need in self._required]
-        return sorted(bad, key=lambda read: (read.need.kind.key, read.need[1] or "", read.need[2] or ""))
+        bad = [read for read in self.reads if read.status in (Status.FORBIDDEN, Status.FAILED)]
+        return [read for read in bad if not needed_only or read.need in self._required]
 
     def absent(self, kind: Kind) -> bool:
         """Whether the server is known not to have the kind."""

@@ -78,6 +78,11 @@ class Finding:
     consequences: tuple[str, ...] = ()
 
     @property
+    def identity(self) -> tuple[str, Ref, str]:
+        """Two findings that share it are one: rule, object and words."""
+        return (self.rule, self.object, self.message)
+
+    @property
     def sort_key(self) -> tuple[int, str, Ref, str]:
         """Most severe first, then by rule, object and words: the one order of findings."""
         return (self.severity.rank, self.rule, self.object, self.message)
