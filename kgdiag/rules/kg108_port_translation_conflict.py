@@ -1,0 +1,127 @@
+"""Two Services decide where a Gateway's port listens
+
+## What it finds
+Gateway pods that two Services select, both with the port that a Gateway's server names, but with different
+target ports, and neither excluded from translation. istiod takes the oldest of them (then the first by name):
+the server listens on that one's target port, and nothing listens on the other's.
+
+## Why it matters
+The Service that lost leads to a closed port: connection refused, 503 with flag UF through an Envoy. Which of
+them loses depends on their age, so it changes when one is created anew. Kubeflow's `knative-local-gateway`
+(80→8081) beside `cluster-local-gateway` (80→8080) is the known case.
+
+## How to prove it
+`istioctl proxy-config listeners POD -n NAMESPACE` shows the target port of the older Service only.
+
+## How to fix it
+Label the Service that must not decide with `experimental.istio.io/disable-gateway-port-translation=true`, as
+Knative ships it for `knative-local-gateway`.
+
+## What it does not report
+Services whose target port another server opens by its own number anyway, and Services with that label. Where
+the right one wins today, it is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kgdiag.graph.core import ServicePort, resolve_target
+from kgdiag.graph.world import World
+from kgdiag.model import commands, kinds
+from kgdiag.model.finding import Command, Finding, Match, Severity
+from kgdiag.model.obj import Obj
+from kgdiag.model.ref import Ref
+from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.common import port_text
+from kgdiag.rules.istio import UNTRANSLATED, Server, candidates, gateway_pods, open_ports, servers
+
+
+@rule(
+    "KG108", "port-translation-conflict", Severity.ERROR,
+    needs=(kinds.SERVICE, kinds.POD, kinds.ISTIO_GATEWAY), about=(kinds.SERVICE,),
+)  # fmt: skip
+def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
+    """One finding for each server and Service that another Service's target port takes from the other."""
+    wanted = {service.ref for service in scope.all(world, kinds.SERVICE)}
+    for gateway in world.all(kinds.ISTIO_GATEWAY):
+        for server in servers(gateway):
+            yield from _conflict(self, world, server, wanted)
+
+
+def _conflict(self: Rule, world: World, server: Server, wanted: set[Ref]) -> Iterable[Finding]:
+    for pod in gateway_pods(world, server.gateway)[:1]:
+        rivals = [
+            (service, port, target)
+            for service, port in candidates(world, pod, server.number)
+            if service.labels.get(UNTRANSLATED) != "true"
+            and (target := resolve_target(pod, port)) is not None
+        ]
+        if len(rivals) < 2:
+            continue
+        winner, won, listening = rivals[0]
+        for service, port, target in rivals[1:]:
+            if target == listening:
+                continue
+            if not wanted & {service.ref, winner.ref}:
+                continue
+            if target in open_ports(world, pod):
+                # The loser's port is served by another server: it works while the order stays so.
+                yield _lucky(self, server, winner, service, port, listening)
+            else:
+                yield _dead(self, world, server, (winner, won, listening), (service, port, target), pod)
+
+
+def _dead(
+    self: Rule, world: World, server: Server, first: tuple[Obj, ServicePort, int],
+    second: tuple[Obj, ServicePort, int], pod: Obj,
+) -> Finding:  # fmt: skip
+    winner, won, listening = first
+    loser, lost, target = second
+    # The Service to be labelled is the one whose target port a server opens by its own number.
+    numbers = {other.number for servers_ in open_ports(world, pod).values() for other in servers_}
+    blamed = loser if target in numbers and listening not in numbers else winner
+    return self.finding(
+        blamed.ref,
+        f"server {server.number} of {server.gateway.ref} resolves to {listening} through {winner.ref} "
+        f"({port_text(won)}), and nothing listens on {target}, where {loser.ref} ({port_text(lost)}) leads: "
+        f"its clients are refused the connection (503 UF through an Envoy); "
+        f"label {UNTRANSLATED} is missing on one of them",
+        evidence=[
+            server.gateway.evidence(f"{server.field}.port.number"),
+            winner.evidence(f"spec.ports[{won.index}]"),
+            loser.evidence(f"spec.ports[{lost.index}]"),
+        ],
+        fix=f"kubectl label svc {blamed.name} -n {blamed.namespace} {UNTRANSLATED}=true",
+        verify=[
+            _prove_label(blamed),
+            commands.istioctl(
+                "listeners", pod.name, pod.namespace, "--port", str(target), expect="no listener",
+                match=Match.LACKS, value=f"{target} ",
+            ),
+        ],
+    )  # fmt: skip
+
+
+def _lucky(self: Rule, server: Server, winner: Obj, loser: Obj, port: ServicePort, listening: int) -> Finding:
+    return self.finding(
+        loser.ref,
+        f"only its age keeps server {server.number} of {server.gateway.ref} on {listening}: {winner.ref} is "
+        f"older (or first by name), and this Service maps {port_text(port)} on the same pods; created "
+        "the other way round, the Gateway moves",
+        severity=Severity.WARNING,
+        evidence=[
+            loser.evidence(f"spec.ports[{port.index}]"),
+            server.gateway.evidence(f"{server.field}.port.number"),
+        ],
+        fix=f"kubectl label svc {loser.name} -n {loser.namespace} {UNTRANSLATED}=true",
+        verify=[_prove_label(loser)],
+    )
+
+
+def _prove_label(service: Obj) -> Command:
+    key = UNTRANSLATED.replace(".", "\\.")
+    return commands.get(
+        kinds.SERVICE, service.namespace, service.name, jsonpath=f".metadata.labels.{key}",
+        expect="no value: the label is missing", match=Match.EQUALS, value="",
+    )  # fmt: skip
