@@ -178,11 +178,13 @@ def _http(configuration: Any, impersonation: Sequence[tuple[str, str]], *, compr
 
     def headers() -> urllib3.HTTPHeaderDict:
         out = urllib3.HTTPHeaderDict({"User-Agent": f"kgdiag/{__version__}"})
-        token = configuration.auth_settings().get("BearerToken") or {}
-        if token.get("value"):
-            out["Authorization"] = token["value"]
-        for name, value in impersonation:
-            out.add(name, value)
+        # The package keeps it under the one name or the other, by version; asking for it renews it.
+        name = "BearerToken" if "BearerToken" in configuration.api_key else "authorization"
+        credentials = configuration.get_api_key_with_prefix(name)
+        if credentials:
+            out["Authorization"] = credentials
+        for header, value in impersonation:
+            out.add(header, value)
         return out
 
     if not configuration.verify_ssl:

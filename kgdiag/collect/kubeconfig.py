@@ -84,6 +84,8 @@ def from_files(files: list[Path], context: str, configuration: Any, timeout: flo
     except MALFORMED as error:
         raise InputError(f"not a kubeconfig: {error}", subject=origin) from error
     _log_in(_Login(merger, name, user_name, user, cluster, origin), configuration, timeout)
+    if cluster.value.get("proxy-url"):  # before version 37, the package passes over it
+        configuration.proxy = str(cluster.value["proxy-url"])
     return Target(
         context=name,
         namespace=str(entry.value.get("namespace") or "default"),
