@@ -18,7 +18,9 @@ $(VENV)/.ready: pyproject.toml
 dev: $(VENV)/.ready ## the virtual environment with everything for development
 
 demo: $(VENV)/.ready ## the main job on bundled input, without a cluster
-	$(BIN)/python -m kgdiag.demo
+	$(BIN)/kgdiag explain svc/knative-local-gateway -n istio-system -f examples/kubeflow.yaml
+	@echo; echo "--- and where only half of the patch was applied:"; echo
+	$(BIN)/kgdiag explain svc/knative-local-gateway -n istio-system -f examples/kubeflow-half-patched.yaml || test $$? -eq 1
 
 fmt: $(VENV)/.ready ## format the code
 	$(BIN)/ruff format .

@@ -12,7 +12,7 @@ from kgdiag.graph.core import is_ready
 from kgdiag.graph.relations import Linked
 from kgdiag.graph.world import Missing, World, kind_of
 from kgdiag.model.explanation import Explanation, Relation, State, Table
-from kgdiag.model.finding import Command, Finding
+from kgdiag.model.finding import Command, Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Proxy
@@ -87,13 +87,14 @@ class Draft:
     concerns: list[Ref] = field(default_factory=list)
 
     def done(self, obj: Obj) -> Explanation:
-        """The explanation, everything in a fixed order and nothing twice."""
+        """The explanation, everything in a fixed order and nothing twice; what is broken is the summary."""
         findings = sorted(
             {item.identity: item for item in self.findings}.values(), key=lambda item: item.sort_key
         )
+        broken = [item.message for item in findings if item.severity is Severity.ERROR]
         return Explanation(
             object=obj.ref,
-            summary=self.summary,
+            summary=broken[0] if broken else self.summary,
             tables=tuple(self.tables),
             relations=tuple(
                 {(item.relation, item.object, item.detail): item for item in self.relations}.values()
