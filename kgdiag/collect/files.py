@@ -134,10 +134,12 @@ class _Reader:
         self.plain_inputs += 1
         text = _decoded(data, file)
         try:
-            for document in documents(text):
-                self._document(document, file, named)
+            found = list(documents(text))
         except Malformed as error:
             self._malformed(error, text, file, named)
+            return
+        for document in found:
+            self._document(document, file, named)
 
     def _malformed(self, error: Malformed, text: str, file: str, named: bool) -> None:
         template = _TEMPLATE.search(text) is not None
@@ -192,6 +194,11 @@ class _Reader:
         if api_version.startswith("kustomize.config.k8s.io/"):
             self._note(NoteCode.SKIPPED, file, line, "a kustomization: give what 'kubectl kustomize' prints")
             return
+        if value.get("$patch") == "delete":
+            self._note(
+                NoteCode.SKIPPED, file, locate(prefix) if prefix else line, "a patch that deletes an object"
+            )
+            return
         finder = partial(_located, locate, prefix) if prefix else locate
         self.entries.append(_Entry(value, Place(file, line, finder)))
 
@@ -219,7 +226,7 @@ class _Reader:
                 entry.raw["metadata"]["namespace"] = home
                 defaulted.add(id(entry))
             obj = Obj(kind, clean(entry.raw), entry.place)
-            self._about(obj, from_files.get(obj.ref))
+            self._about(obj, from_files.get(obj.ref), catalogue)
             from_files[obj.ref] = obj
         objects.update(from_files)
         only_snapshots = bool(self.snapshots) and not self.plain_inputs
@@ -232,7 +239,7 @@ class _Reader:
             recorded=[read for snapshot in self.snapshots for read in snapshot.reads],
         )
 
-    def _about(self, obj: Obj, earlier: Obj | None) -> None:
+    def _about(self, obj: Obj, earlier: Obj | None, catalogue: _Kinds) -> None:
         assert obj.place is not None
         if earlier is not None and earlier.place is not None:
             before = earlier.place.at(())
@@ -243,7 +250,7 @@ class _Reader:
                 before,
             )
         unknown = schema.unknown_kind(obj.api_version, obj.kind.name)
-        if unknown is not None:
+        if unknown is not None and not catalogue.defines(obj.kind):
             self._object_note(NoteCode.UNKNOWN_KIND, obj, unknown.message, unknown.nearest)
         for section in ("labels", "annotations"):
             for key, value in obj.mapping(f"metadata.{section}").items():
@@ -400,11 +407,17 @@ class _Kinds:
 
     def __init__(self, raws: Iterable[Mapping[str, Any]]) -> None:
         self._known: dict[tuple[str, str], Kind] = {}
+        self._defined: set[tuple[str, str]] = set()
         for raw in raws:
             if raw["kind"] == "CustomResourceDefinition":
                 kind = _defined(raw)
                 if kind is not None:
                     self._known.setdefault(kind.key, kind)
+                    self._defined.add(kind.key)
+
+    def defines(self, kind: Kind) -> bool:
+        """Whether a CustomResourceDefinition among the files has this kind."""
+        return kind.key in self._defined
 
     def kind(self, raw: Mapping[str, Any]) -> Kind:
         group, _, version = raw["apiVersion"].rpartition("/")
