@@ -248,7 +248,8 @@ class RouteConfig:
     """Virtual hosts by domain: exact, then longest ``*suffix``, then longest ``prefix*``, then ``*``.
 
     Source: Envoy api/envoy/config/route/v3/route_components.proto, VirtualHost.domains.
-    ``excluded`` are candidates that no request to this route config can reach.
+    ``excluded`` are candidates that no request to this route config can reach; ``excluded_for(host)`` are
+    those for one host (lower case, without port) that do not serve it here, nearest first.
     """
 
     name: str
@@ -256,6 +257,7 @@ class RouteConfig:
     ignore_port: bool = True
     origin: Origin | None = None
     make_excluded: Callable[[], tuple[Excluded, ...]] = tuple
+    excluded_for: Callable[[str], tuple[Excluded, ...]] = lambda _host: ()
     request_headers: HeaderEdits = HeaderEdits()
     response_headers: HeaderEdits = HeaderEdits()
 
