@@ -10,7 +10,7 @@ from kgdiag.model.explanation import Explanation, State, Table
 from kgdiag.model.finding import Command, Finding
 from kgdiag.model.trace import Trace
 from kgdiag.report.escape import clean
-from kgdiag.report.words import evidence_text, named, outcome_text, read_text, share_text, verdict
+from kgdiag.report.words import evidence_text, named, outcome_text, gap_text, share_text, verdict
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 
@@ -104,7 +104,7 @@ def _commands(title: str, commands: Sequence[Command]) -> list[str]:
 
 
 def _gaps(answer: Answer) -> list[str]:
-    return _list("Not seen", dict.fromkeys(md(read_text(read)) for read in answer.incomplete))
+    return _list("Not seen", dict.fromkeys(md(gap_text(read)) for read in answer.incomplete))
 
 
 def _trace(body: Trace) -> list[str]:

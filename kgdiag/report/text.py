@@ -23,7 +23,7 @@ from kgdiag.report.words import (
     evidence_text,
     named,
     outcome_text,
-    read_text,
+    gap_text,
     share_text,
     verdict,
 )
@@ -192,7 +192,7 @@ def _notes(page: _Page, notes: Sequence[str]) -> None:
 
 
 def _gaps(page: _Page, answer: Answer) -> None:
-    gaps = list(dict.fromkeys(read_text(read) for read in answer.incomplete))
+    gaps = list(dict.fromkeys(gap_text(read) for read in answer.incomplete))
     if gaps:
         page.head("Not seen")
         for text in gaps:

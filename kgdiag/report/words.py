@@ -63,7 +63,7 @@ def evidence_text(item: Evidence) -> str:
     return f"{named(item.object)} {clean(item.field)} = {value}{where}"
 
 
-def read_text(read: Read) -> str:
+def gap_text(read: Read) -> str:
     """``pods in namespace a: forbidden``, with the server's words."""
     need = read.need
     where = (
