@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 from kgdiag.dialects.base import Dialect
+from kgdiag.dialects.istio.gateway import gateway_proxy
 from kgdiag.dialects.istio.relations import RELATIONS
+from kgdiag.graph.world import World
+from kgdiag.model.obj import Obj
+from kgdiag.model.proxy import Proxy
 
-DIALECT = Dialect("istio", relations=RELATIONS)
+GATEWAY_API = "gateway.networking.k8s.io/gateway-name"
+"""The label of pods that a Gateway of the Gateway API got: another dialect's."""
+
+
+def proxy_of(world: World, pod: Obj) -> Proxy | None:
+    """The gateway or sidecar that istiod programs in a pod."""
+    if GATEWAY_API in pod.labels:
+        return None
+    return gateway_proxy(world, pod)
+
+
+DIALECT = Dialect("istio", relations=RELATIONS, proxy_of=proxy_of)

@@ -845,7 +845,7 @@ def tcp_routes(context: RouteContext, virtual_service: Obj) -> tuple[L4Route, ..
 
 
 def _l4_routes(context: RouteContext, virtual_service: Obj, kind: str) -> Iterator[L4Route]:
-    """Gateways look at port and gateways alone (gateway.go l4SingleMatch), sidecars at sources too (tls.go)."""
+    """Gateways look at port and gateways alone (gateway.go), sidecars at sources too (tls.go)."""
     for index, raw in enumerate(virtual_service.items(f"spec.{kind}")):
         if not isinstance(raw, Mapping):
             continue
