@@ -1,19 +1,28 @@
-"""Istio's Gateways as the rules ask of them: which pods they open, on which ports, through which Services."""
+"""Istio's Gateways as the rules ask of them: which pods they open, on which ports, through which Services.
+
+What istiod makes of Gateways is in ``dialects/istio/servers.py``; here is only the asking, for many objects
+at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-from kgdiag.dialects.istio.mesh import is_gateway_pod
-from kgdiag.graph.core import ServicePort, pods_of, resolve_target, service_ports, services_of
+from kgdiag.dialects.istio.mesh import Mesh, is_gateway_pod, mesh_of
+from kgdiag.dialects.istio.servers import (
+    Merged,
+    Server,
+    Target,
+    merge,
+    resolve_port,
+    targets_of,
+)
+from kgdiag.graph.core import ServicePort, pods_of, service_ports, services_of
 from kgdiag.graph.labels import SelectorIndex
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
 
-UNTRANSLATED = "experimental.istio.io/disable-gateway-port-translation"
 AGENT_PORTS = frozenset((15000, 15001, 15004, 15006, 15008, 15012, 15014, 15017, 15020, 15021, 15053, 15090))
 
 
@@ -26,96 +35,69 @@ def gateways_on(world: World, pod: Obj) -> list[Obj]:
             ((gateway, gateway.mapping("spec.selector")) for gateway in gateways), empty_matches=True
         ),
     )
-    return sorted(index.matching(pod.labels), key=lambda gateway: gateway.age_key)
+    found = index.matching(pod.labels)
+    if mesh_of(world, pod).switch("PILOT_SCOPE_GATEWAY_TO_NAMESPACE", False):
+        found = [gateway for gateway in found if gateway.namespace == pod.namespace]
+    return sorted(found, key=lambda gateway: gateway.age_key)
 
 
 def gateway_pods(world: World, gateway: Obj) -> list[Obj]:
     """The gateway pods that a Gateway programs."""
     selector = gateway.mapping("spec.selector")
-    return [pod for pod in world.select(kinds.POD, None, selector) if is_gateway_pod(pod)]
+    return [
+        pod
+        for pod in world.select(kinds.POD, None, selector)
+        if is_gateway_pod(pod)
+        and (
+            pod.namespace == gateway.namespace
+            or not mesh_of(world, pod).switch("PILOT_SCOPE_GATEWAY_TO_NAMESPACE", False)
+        )
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
-    """Where a server's number makes a pod listen, and the Service that decided it (None: taken as it is)."""
-
-    port: int
-    service: Obj | None = None
-    by: ServicePort | None = None
+def targets(world: World, pod: Obj) -> list[Target]:
+    """The Service ports in front of a gateway pod, in istiod's order."""
+    services_of(world, pod)
+    return world.memo(("service targets", pod.ref), lambda: targets_of(world, pod))
 
 
-def translate(world: World, pod: Obj, number: int) -> Translation:
-    """istiod's port translation. Source: istio pilot/pkg/model/gateway.go resolvePorts."""
-    for service, port in candidates(world, pod, number):
-        if service.labels.get(UNTRANSLATED) != "true":
-            target = resolve_target(pod, port)
-            if target is not None:
-                return Translation(target, service, port)
-    return Translation(number)
+def translate(world: World, pod: Obj, number: int) -> tuple[int, Target | None]:
+    """Where a server's number makes a pod listen, and the Service port that decided it."""
+    return resolve_port(number, targets(world, pod))
 
 
 def candidates(world: World, pod: Obj, number: int) -> Iterator[tuple[Obj, ServicePort]]:
-    """The Services of a gateway pod with a port of this number, oldest first, then by name."""
-    for service in sorted(services_of(world, pod), key=lambda item: (item.created, item.name)):
-        for port in service_ports(service):
-            if port.port == number:
-                yield service, port
+    """The Service ports of a gateway pod with this number, oldest Service first."""
+    for target in targets(world, pod):
+        if target.port == number:
+            yield target.service, service_ports(target.service)[target.index]
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One server of a Gateway."""
-
-    gateway: Obj
-    index: int
-    number: int
-    raw: Mapping[str, Any]
-
-    @property
-    def field(self) -> str:
-        return f"spec.servers[{self.index}]"
-
-    @property
-    def hosts(self) -> list[str]:
-        return [str(host) for host in self.raw.get("hosts") or ()]
-
-    @property
-    def protocol(self) -> str:
-        port = self.raw.get("port")
-        return str(port.get("protocol") or "").upper() if isinstance(port, Mapping) else ""
-
-    @property
-    def tls(self) -> Mapping[str, Any]:
-        value = self.raw.get("tls")
-        return value if isinstance(value, Mapping) else {}
-
-
-def servers(gateway: Obj) -> list[Server]:
-    """The servers of a Gateway; those without a port number are left out."""
-    found = []
-    for index, raw in enumerate(gateway.maps("spec.servers")):
-        port = raw.get("port")
-        number = port.get("number") if isinstance(port, Mapping) else None
-        if isinstance(number, int):
-            found.append(Server(gateway, index, number, raw))
-    return found
+def merged(world: World, pod: Obj) -> Merged:
+    """All servers of a gateway pod as istiod merges them."""
+    gateways, fronts = gateways_on(world, pod), targets(world, pod)
+    return world.memo(("merged servers", pod.ref), lambda: merge(gateways, fronts))
 
 
 def open_ports(world: World, pod: Obj) -> dict[int, list[Server]]:
     """The ports that Gateways open on a gateway pod, with the servers that open them."""
-    gateways = gateways_on(world, pod)
+    whole = merged(world, pod)
 
     def collect() -> dict[int, list[Server]]:
         found: dict[int, list[Server]] = {}
-        for gateway in gateways:
-            for server in servers(gateway):
-                found.setdefault(translate(world, pod, server.number).port, []).append(server)
+        for port in whole.ports:
+            found.setdefault(port.number, []).extend(whole.servers[port])
         return found
 
-    services_of(world, pod)
     return world.memo(("open ports", pod.ref), collect)
 
 
 def gateway_pods_of(world: World, service: Obj) -> list[Obj]:
     """The gateway pods that a Service selects."""
     return [pod for pod in pods_of(world, service) if is_gateway_pod(pod)]
+
+
+def mesh_for(world: World, gateway: Obj) -> Mesh:
+    """The mesh of a Gateway's pods, the default one where it has none."""
+    pods = gateway_pods(world, gateway)
+    return mesh_of(world, pods[0] if pods else None)

@@ -32,6 +32,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from kgdiag.dialects.istio.mesh import is_gateway_pod
+from kgdiag.dialects.istio.servers import Server, servers_of
 from kgdiag.graph.core import pods_of, resolve_target, selector_of, service_ports
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
@@ -47,7 +48,7 @@ from kgdiag.rules.common import (
     prove_selector,
     workload_name,
 )
-from kgdiag.rules.istio import Server, gateway_pods, open_ports, servers
+from kgdiag.rules.istio import gateway_pods, open_ports
 
 _NAMING = ("app", "app.kubernetes.io/name", "k8s-app")
 
@@ -107,7 +108,7 @@ def _gateway(self: Rule, world: World, service: Obj, pods: list[Obj], name: str)
         evidence=[
             *facts,
             gateway.evidence("spec.selector"),
-            gateway.evidence(f"{server.field}.port.number"),
+            gateway.evidence(f"{server.part}.port.number"),
         ],
         fix=f"give {gateway.ref} the selector {labels_text(wanted)}, or "
         f"{service.ref} the selector {labels_text(selector)}",
@@ -134,7 +135,7 @@ def _opening(world: World) -> dict[int, list[Server]]:
     def collect() -> dict[int, list[Server]]:
         found: dict[int, list[Server]] = {}
         for gateway in gateways:
-            for server in servers(gateway):
+            for server in servers_of(gateway):
                 found.setdefault(server.number, []).append(server)
         return found
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kgdiag.dialects.istio.servers import Server, servers_of
 from kgdiag.graph.core import containers, resolve_target, service_ports, services_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
@@ -32,7 +33,7 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import listed, mappings, ports_text, prove_ports
-from kgdiag.rules.istio import Server, gateway_pods, gateway_pods_of, servers, translate
+from kgdiag.rules.istio import gateway_pods, gateway_pods_of, translate
 from kgdiag.rules.kg101_service_selects_other_pods import dead_targets
 
 
@@ -57,8 +58,8 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             if (target := resolve_target(pod, port)) is not None
         }
         dead, alive = [], 0
-        for server in servers(gateway):
-            if any((pod.ref, translate(world, pod, server.number).port) in reached for pod, _ in fronted):
+        for server in servers_of(gateway):
+            if any((pod.ref, translate(world, pod, server.number)[0]) in reached for pod, _ in fronted):
                 alive += 1
             else:
                 dead.append(server)
@@ -71,7 +72,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
 
 def _finding(self: Rule, world: World, server: Server, pod: Obj, services: list[Obj], alive: int) -> Finding:
     gateway = server.gateway
-    port = translate(world, pod, server.number).port
+    port = translate(world, pod, server.number)[0]
     named = listed(f"{service.namespace}/{service.name}: {ports_text(service)}" for service in services)
     front = services[0]
     numbers = [str(item.port) for item in service_ports(front) if item.target == port] or [
@@ -83,10 +84,10 @@ def _finding(self: Rule, world: World, server: Server, pod: Obj, services: list[
         "clients are refused the connection",
         severity=Severity.WARNING if alive else Severity.ERROR,
         evidence=[
-            gateway.evidence(f"{server.field}.port.number"),
+            gateway.evidence(f"{server.part}.port.number"),
             *(service.evidence("spec.ports") for service in services),
         ],
-        fix=f"set {server.field}.port.number of {gateway.ref} to a port of "
+        fix=f"set {server.part}.port.number of {gateway.ref} to a port of "
         f"{front.ref} ({listed(numbers, 6)}), or add a port with targetPort {port} to it",
         verify=[prove_ports(service) for service in services],
     )

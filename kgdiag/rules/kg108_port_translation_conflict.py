@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kgdiag.dialects.istio.servers import NO_TRANSLATION, Server, servers_of
 from kgdiag.graph.core import ServicePort, resolve_target
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
@@ -34,7 +35,7 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import port_text
-from kgdiag.rules.istio import UNTRANSLATED, Server, candidates, gateway_pods, open_ports, servers
+from kgdiag.rules.istio import candidates, gateway_pods, open_ports
 
 
 @rule(
@@ -45,7 +46,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each server and Service that another Service's target port takes from the other."""
     wanted = {service.ref for service in scope.all(world, kinds.SERVICE)}
     for gateway in world.all(kinds.ISTIO_GATEWAY):
-        for server in servers(gateway):
+        for server in servers_of(gateway):
             yield from _conflict(self, world, server, wanted)
 
 
@@ -54,8 +55,7 @@ def _conflict(self: Rule, world: World, server: Server, wanted: set[Ref]) -> Ite
         rivals = [
             (service, port, target)
             for service, port in candidates(world, pod, server.number)
-            if service.labels.get(UNTRANSLATED) != "true"
-            and (target := resolve_target(pod, port)) is not None
+            if NO_TRANSLATION not in service.labels and (target := resolve_target(pod, port)) is not None
         ]
         if len(rivals) < 2:
             continue
@@ -86,13 +86,13 @@ def _dead(
         f"server {server.number} of {server.gateway.ref} resolves to {listening} through {winner.ref} "
         f"({port_text(won)}), and nothing listens on {target}, where {loser.ref} ({port_text(lost)}) leads: "
         f"its clients are refused the connection (503 UF through an Envoy); "
-        f"label {UNTRANSLATED} is missing on one of them",
+        f"label {NO_TRANSLATION} is missing on one of them",
         evidence=[
-            server.gateway.evidence(f"{server.field}.port.number"),
+            server.gateway.evidence(f"{server.part}.port.number"),
             winner.evidence(f"spec.ports[{won.index}]"),
             loser.evidence(f"spec.ports[{lost.index}]"),
         ],
-        fix=f"kubectl label svc {blamed.name} -n {blamed.namespace} {UNTRANSLATED}=true",
+        fix=f"kubectl label svc {blamed.name} -n {blamed.namespace} {NO_TRANSLATION}=true",
         verify=[
             _prove_label(blamed),
             commands.istioctl(
@@ -112,15 +112,15 @@ def _lucky(self: Rule, server: Server, winner: Obj, loser: Obj, port: ServicePor
         severity=Severity.WARNING,
         evidence=[
             loser.evidence(f"spec.ports[{port.index}]"),
-            server.gateway.evidence(f"{server.field}.port.number"),
+            server.gateway.evidence(f"{server.part}.port.number"),
         ],
-        fix=f"kubectl label svc {loser.name} -n {loser.namespace} {UNTRANSLATED}=true",
+        fix=f"kubectl label svc {loser.name} -n {loser.namespace} {NO_TRANSLATION}=true",
         verify=[_prove_label(loser)],
     )
 
 
 def _prove_label(service: Obj) -> Command:
-    key = UNTRANSLATED.replace(".", "\\.")
+    key = NO_TRANSLATION.replace(".", "\\.")
     return commands.get(
         kinds.SERVICE, service.namespace, service.name, jsonpath=f".metadata.labels.{key}",
         expect="no value: the label is missing", match=Match.EQUALS, value="",
