@@ -9,7 +9,7 @@ pilot/pkg/serviceregistry/{kube/controller,serviceentry}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,8 +78,7 @@ def _parse(name: str) -> tuple[str, int, str, str]:
     parts = name.split("|", 3) if "|" in name else name.split("_.", 3)
     if len(parts) != 4 or not parts[1].isdigit():
         return "", 0, "", ""
-    subset = "" if "|" not in name and parts[2] == "_" else parts[2]
-    return parts[0], int(parts[1]), subset, parts[3]
+    return parts[0], int(parts[1]), parts[2], parts[3]
 
 
 # -- which service -------------------------------------------------------------------------------------
@@ -342,7 +341,7 @@ def _tls(
 ) -> tuple[ClientTls, str | None, Origin | None]:
     """What the cluster speaks, by the DestinationRule, else by auto mTLS; the SNI and what decided."""
     service, port = found.service, found.port
-    mesh_sni = f"outbound_.{port.number}_.{found.subset_name or '_'}_.{service.host}"
+    mesh_sni = f"outbound_.{port.number}_.{found.subset_name}_.{service.host}"
     setting = rules.setting_of(found.choice.rule, port.number, found.subset_name, "tls")
     if setting is not None:
         mode = str(setting.value.get("mode") or "DISABLE")
@@ -558,21 +557,3 @@ def pod_by_address(world: World, address: str) -> Obj | None:
         return found
 
     return world.memo("pods by address", index).get(address)
-
-
-# -- names for routes ----------------------------------------------------------------------------------
-
-
-def namer(
-    world: World, mesh: Mesh, lookup: Callable[[str], Service | None]
-) -> Callable[[str, int, str], str]:
-    """Names of clusters for routes: a destination that is an alias is its ExternalName's.
-
-    ``lookup`` gives the service that the proxy's routes know by a host.
-    """
-
-    def name(host: str, port: int, subset: str) -> str:
-        service = lookup(host)
-        return f"outbound|{port}|{subset}|{(service.alias_of if service else '') or host}"
-
-    return name
