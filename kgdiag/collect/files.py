@@ -97,7 +97,7 @@ class _Reader:
         self._content(data, path, named=named, size=size)
 
     def _folder(self, folder: str) -> None:
-        before = len(self.entries)
+        before = len(self.entries) + len(self.snapshots)
         found = 0
         for path in _manifest_files(folder, self.notes):
             found += 1
@@ -106,12 +106,10 @@ class _Reader:
             raise InputError(
                 "no manifests in this folder", hint=f"looked for {', '.join(SUFFIXES)}", subject=folder
             )
-        if len(self.entries) == before:
+        if len(self.entries) + len(self.snapshots) == before:
             first = next((note for note in self.notes if note.file.startswith(folder)), None)
             hint = f"{first.place}: {first.message}" if first else ""
-            raise InputError(
-                f"no Kubernetes object in the {found} files of this folder", hint=hint, subject=folder
-            )
+            raise InputError("no file of this folder holds a Kubernetes object", hint=hint, subject=folder)
 
     def _content(self, data: bytes, file: str, *, named: bool, size: int = 0) -> None:
         size = max(size, len(data))
@@ -157,7 +155,7 @@ class _Reader:
             message = f"the key {key!r} is there twice in one mapping; the later value wins"
             self._note(NoteCode.DUPLICATE_KEY, file, line, message, nearest=key)
         if document.ignored:
-            message = "what follows '...' is not read; '---' separates documents"
+            message = "kubectl does not read what follows here: only a line '---' separates documents"
             self._note(NoteCode.IGNORED, file, document.ignored, message)
         if isinstance(document.value, dict) and is_snapshot(document.value):
             self.snapshots.append(snapshot_of(document.value, file))
@@ -178,7 +176,8 @@ class _Reader:
         """An object, or the objects in a list. ``assumed`` is what items of a typed list leave out."""
         trouble = _trouble(value, assumed)
         if trouble:
-            at = locate(prefix) if prefix else line
+            path = (*prefix, *trouble[2])
+            at = locate(path) if path else line
             if named:
                 raise InputError(trouble[1], subject=f"{file}:{at}")
             self._note(trouble[0], file, at, trouble[1])
@@ -282,34 +281,37 @@ def _is_list(value: Mapping[str, Any]) -> bool:
     )
 
 
-def _trouble(value: Any, assumed: tuple[str, str]) -> tuple[NoteCode, str] | None:
-    """Why a document is no object that can be identified."""
+_Trouble = tuple[NoteCode, str, Path]
+
+
+def _trouble(value: Any, assumed: tuple[str, str]) -> _Trouble | None:
+    """Why a document is no object that can be identified: code, words, and the field that says so."""
     if not isinstance(value, dict):
-        return (
-            NoteCode.NOT_A_MANIFEST,
-            f"not a Kubernetes object: {_json_type(value)} where a mapping should be",
-        )
+        message = f"not a Kubernetes object: {_json_type(value)} where a mapping should be"
+        return NoteCode.NOT_A_MANIFEST, message, ()
     for name, default in (("apiVersion", assumed[0]), ("kind", assumed[1])):
         given = value.get(name, default)
         if not isinstance(given, str) or not given:
-            return NoteCode.NOT_A_MANIFEST, f"not a Kubernetes object: no {name}"
-    kind = value.get("kind", assumed[1])
+            return NoteCode.NOT_A_MANIFEST, f"not a Kubernetes object: no {name}", ()
+    kind: str = value.get("kind", assumed[1])
     if kind == "List" or (kind.endswith("List") and isinstance(value.get("items"), list)):
         return None
     if value.get("apiVersion", "").startswith("kustomize.config.k8s.io/"):
         return None
-    meta = value.get("metadata")
+    return _nameless(kind, value.get("metadata"))
+
+
+def _nameless(kind: str, meta: Any) -> _Trouble | None:
+    """Why an object has no identity."""
     if not isinstance(meta, dict):
-        return NoteCode.NO_NAME, f"{kind} without metadata"
+        return NoteCode.NO_NAME, f"{kind} without metadata", ("metadata",)
     for name in ("name", "namespace"):
         given = meta.get(name)
         if given is not None and not isinstance(given, str):
-            return (
-                NoteCode.NO_NAME,
-                f"metadata.{name} of this {kind} is {_json_type(given)}, not a string; quote it",
-            )
+            message = f"metadata.{name} of this {kind} is {_json_type(given)}, not a string; quote it"
+            return NoteCode.NO_NAME, message, ("metadata", name)
     if not meta.get("name") and not meta.get("generateName"):
-        return NoteCode.NO_NAME, f"{kind} without metadata.name"
+        return NoteCode.NO_NAME, f"{kind} without metadata.name", ("metadata",)
     return None
 
 

@@ -39,7 +39,7 @@ class Document:
     """One document: its value, the line that its root starts on, and what finds lines within it.
 
     ``repeated`` are the keys that one mapping has twice: (line, key). ``ignored`` is the line of what follows
-    ``...`` and is therefore not read, 0 where nothing does.
+    the document without a ``---`` and is therefore not read, 0 where nothing does.
     """
 
     value: Any
@@ -136,8 +136,10 @@ def _yaml(text: str, line: int) -> Document | None:
         node = loader.get_node() if loader.check_node() else None
         if node is None:
             return None
-        if "\n..." in text:
-            ignored = _ignored(loader)
+        if "\n..." in text or getattr(
+            node, "flow_style", False
+        ):  # a block that goes on to the end leaves nothing over
+            ignored = _ignored(loader, text)
         if "*" in text and _expanded(node, {}) > MAX_VALUES:
             raise Malformed(line + node.start_mark.line, f"aliases expand to more than {MAX_VALUES:,} values")
         value = _construct(node, repeated)
@@ -158,14 +160,13 @@ def _yaml(text: str, line: int) -> Document | None:
     )
 
 
-def _ignored(loader: Any) -> int:
-    """The line (from 0) of a second document that no ``---`` line starts; 0 where there is none."""
+def _ignored(loader: Any, text: str) -> int:
+    """The line (from 0) of what follows the first document without a ``---`` line; 0 where nothing does."""
     try:
-        if loader.check_node() and isinstance(second := loader.get_node(), MappingNode):
-            return int(second.start_mark.line)
-    except yaml.YAMLError:
-        pass
-    return 0
+        more = loader.get_node() if loader.check_node() else None
+    except yaml.YAMLError as error:
+        return error_line(error, text)
+    return int(more.start_mark.line) if more is not None else 0
 
 
 def error_line(error: yaml.YAMLError, text: str) -> int:

@@ -21,7 +21,7 @@ class NoteCode(StrEnum):
     DUPLICATE_OBJECT = "duplicate-object"  # the same object twice: the later document wins
     DUPLICATE_KEY = "duplicate-key"  # the same key twice in one mapping: the later one wins
     NOT_TEXT = "not-text"  # a label or annotation whose value is no string: the API refuses the object
-    IGNORED = "ignored"  # text that kubectl does not read, after ``...``
+    IGNORED = "ignored"  # text that kubectl does not read, as after ``...``
 
 
 @dataclass(frozen=True, slots=True)
