@@ -84,6 +84,11 @@ class World:
         self._want_list(kind, namespace, wanted, optional)
         return self._index(kind, namespace).select(wanted)
 
+    def known(self, kind: Kind, namespace: str | None = None) -> list[Obj]:
+        """What is read of a kind so far, without asking for more: for answers that more could not change."""
+        where = namespace if kind.namespaced else None
+        return self.memo(("list", kind, where), lambda: self._known(kind, where))
+
     def status(self, kind: Kind, namespace: str | None = None) -> Status:
         """How the widest read of a kind that covers this namespace ended; OK where nothing was asked."""
         read = self._reads.get(Need(kind)) or self._reads.get(Need(kind, namespace))
