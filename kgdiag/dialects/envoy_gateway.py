@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from kgdiag.dialects.gateway_api.backends import (
     with_tls,
 )
 from kgdiag.dialects.gateway_api.hostnames import intersect
-from kgdiag.dialects.gateway_api.provider import DataPlane, Place, Provider, implementation
+from kgdiag.dialects.gateway_api.provider import DataPlane, Place, Placed, Provider, implementation
 from kgdiag.dialects.gateway_api.routes import (
     EXACT,
     PREFIX,
@@ -63,11 +63,13 @@ from kgdiag.model.proxy import (
     HeaderEdits,
     Health,
     How,
+    HttpConnections,
     HttpFilter,
     Origin,
     PathRewrite,
     Redirect,
     Route,
+    RouteConfig,
     StringMatch,
     ValueMatch,
     WeightedCluster,
@@ -249,8 +251,14 @@ class EnvoyGateway(Provider):
 
     # -- routes ----------------------------------------------------------------------------------------
 
-    def ordered(self, matches: list[Match]) -> list[Match]:
-        return sorted(matches, key=_rank, reverse=True) if not matches else _stable(matches)
+    def ordered(self, place: Place, host: str, found: list[Placed]) -> list[Placed]:
+        return sorted(found, key=lambda one: tuple(-value for value in _rank(one.match)))
+
+    def connections(
+        self, place: Place, make: Callable[[], RouteConfig], listener: ListenerSpec
+    ) -> HttpConnections:
+        filters = self.filters(place, listener)
+        return HttpConnections(make, filters, merge_slashes=True, escaped_slashes="redirect")
 
     def lower(self, place: Place, match: Match, listener: ListenerSpec, host: str) -> Route | None:
         if _bad_regex(match.route, match.rule):
@@ -546,10 +554,6 @@ def _rank(match: Match) -> tuple[int, int, int, int, int, int]:
     query = match.query
     exact_query = sum(1 for item in query if item.get("type") != REGEX)
     return {EXACT: 2, REGEX: 1}.get(kind, 0), length, headers, exact, len(query), exact_query
-
-
-def _stable(matches: list[Match]) -> list[Match]:
-    return sorted(matches, key=lambda match: tuple(-value for value in _rank(match)))
 
 
 def _bad_regex(route: Obj, rule: int) -> bool:

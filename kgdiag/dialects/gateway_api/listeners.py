@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from kgdiag.dialects.gateway_api.attach import Attached, Attachment, attachments, candidates, routes_of
 from kgdiag.dialects.gateway_api.grants import granted
 from kgdiag.dialects.gateway_api.hostnames import covers, width
-from kgdiag.dialects.gateway_api.provider import Place, Provider
-from kgdiag.dialects.gateway_api.routes import Match, matches_of
+from kgdiag.dialects.gateway_api.provider import Place, Placed, Provider
+from kgdiag.dialects.gateway_api.routes import matches_of
 from kgdiag.dialects.gateway_api.spec import GROUP, ListenerSpec, hostnames_of, listeners_of
 from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
@@ -22,7 +22,6 @@ from kgdiag.model.proxy import (
     ChainMatch,
     Excluded,
     FilterChain,
-    HttpConnections,
     Listener,
     Origin,
     Proxy,
@@ -214,7 +213,7 @@ def _not_here(place: Place, found: Sequence[ListenerState], port: int) -> Iterab
             yield Excluded(item.listener.owner.ref, where, f"{item.listener.title} is on port {shown}", 1)
 
 
-def _listener(port: _Port) -> Listener:
+def _listener(port: _Port) -> Listener | None:
     live = port.states
     plain = [item for item in live if item.listener.protocol == "HTTP"]
     chains: list[FilterChain] = []
@@ -225,6 +224,8 @@ def _listener(port: _Port) -> Listener:
         elif protocol in ("TLS", "TCP"):
             chains += _l4_chains(port, item)
     default = _http_chain(port, plain) if plain else None
+    if not chains and default is None:
+        return None
     origins = tuple(
         Origin(item.listener.owner.ref, item.listener.part, (item.listener.evidence(),)) for item in live
     )
@@ -246,18 +247,14 @@ def _origin(item: ListenerState) -> Origin:
 def _http_chain(port: _Port, items: Sequence[ListenerState]) -> FilterChain:
     """Listeners without TLS share one chain: requests are told apart by their Host."""
     first = items[0]
-    network = HttpConnections(
-        lambda: _route_config(port, items), port.place.provider.filters(port.place, first.listener)
-    )
+    network = port.place.provider.connections(port.place, lambda: _route_config(port, items), first.listener)
     name = port.place.provider.route_config_name(first.listener)
     return FilterChain(name, ChainMatch(), network, origin=_origin(first))
 
 
 def _https_chain(port: _Port, item: ListenerState) -> FilterChain:
     listener = item.listener
-    network = HttpConnections(
-        lambda: _route_config(port, [item]), port.place.provider.filters(port.place, listener)
-    )
+    network = port.place.provider.connections(port.place, lambda: _route_config(port, [item]), listener)
     name = port.place.provider.route_config_name(listener)
     return FilterChain(name, _sni(listener.hostname), network, _server_tls(item), _origin(item))
 
@@ -301,7 +298,7 @@ def _l4_chains(port: _Port, item: ListenerState) -> list[FilterChain]:
         if clusters is None:
             continue
         names = attached.hostnames if route.kind == kinds.TLS_ROUTE else (listener.hostname or "*",)
-        fresh = tuple(name for name in names if name not in taken)
+        fresh = place.provider.same_names(names, taken)
         if not fresh:
             continue
         taken.update(fresh)
@@ -336,6 +333,7 @@ def _route_config(port: _Port, items: Sequence[ListenerState]) -> RouteConfig:
         virtual_hosts=made,
         origin=Origin(first.owner.ref, first.part, (first.evidence(),)),
         make_excluded=lambda: tuple(_excluded(place, [item.listener for item in items], None)),
+        excluded_for=lambda host: tuple(_excluded(place, [item.listener for item in items], host)),
     )
 
 
@@ -354,19 +352,15 @@ def _virtual_host(
 
 def _routes(place: Place, host: str, attached: Sequence[tuple[ListenerSpec, Attached]]) -> Iterable[Route]:
     """The routes of a virtual host. A route that two parentRefs bring to one listener counts once."""
-    where: dict[int, ListenerSpec] = {}
-    found: list[Match] = []
+    found: list[Placed] = []
     seen: set[tuple[Ref, str, Ref]] = set()
     for listener, item in attached:
         key = (listener.owner.ref, listener.name, item.route.ref)
-        if key in seen:
-            continue
-        seen.add(key)
-        for match in matches_of(item.route, item.doubt):
-            where[id(match)] = listener
-            found.append(match)
-    for match in place.provider.ordered(found):
-        made = place.provider.lower(place, match, where[id(match)], host)
+        if key not in seen:
+            seen.add(key)
+            found += [Placed(listener, match) for match in matches_of(item.route, item.doubt)]
+    for one in place.provider.ordered(place, host, found):
+        made = place.provider.lower(place, one.match, one.listener, host)
         if made is not None:
             yield made
 

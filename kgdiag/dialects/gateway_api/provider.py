@@ -6,7 +6,7 @@ where it differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -17,7 +17,7 @@ from kgdiag.dialects.gateway_api.spec import ListenerSpec
 from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
-from kgdiag.model.proxy import Cluster, HttpFilter, Route, WeightedCluster
+from kgdiag.model.proxy import Cluster, HttpConnections, HttpFilter, Route, RouteConfig, WeightedCluster
 from kgdiag.model.ref import Ref
 
 if TYPE_CHECKING:
@@ -49,6 +49,14 @@ class Place:
     provider: Provider
     gateways: tuple[Obj, ...]
     pod: Obj | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A match of a route on a listener."""
+
+    listener: ListenerSpec
+    match: Match
 
 
 class Provider:
@@ -114,13 +122,18 @@ class Provider:
 
     # -- routes ----------------------------------------------------------------------------------------
 
-    def ordered(self, matches: list[Match]) -> list[Match]:
-        """The matches of one virtual host, first tried first."""
-        return matches
+    def ordered(self, place: Place, host: str, found: list[Placed]) -> list[Placed]:
+        """The matches of one virtual host, first tried first. They come route by route, HTTPRoutes before
+        GRPCRoutes, the oldest first."""
+        return found
 
     def lower(self, place: Place, match: Match, listener: ListenerSpec, host: str) -> Route | None:
         """A match as the proxy's route, None where the implementation drops it."""
         return None
+
+    def same_names(self, names: Sequence[str], taken: set[str]) -> tuple[str, ...]:
+        """The server names that a TLSRoute still gets on a port where others are taken."""
+        return tuple(name for name in names if name not in taken)
 
     def dropped(self, place: Place, route: Obj) -> str | None:
         """Why an implementation programs nothing at all of an attached route."""
@@ -129,6 +142,12 @@ class Provider:
     def l4_clusters(self, place: Place, route: Obj) -> tuple[WeightedCluster, ...] | None:
         """The clusters of a TLSRoute or TCPRoute, None where the implementation makes no chain of it."""
         return None
+
+    def connections(
+        self, place: Place, make: Callable[[], RouteConfig], listener: ListenerSpec
+    ) -> HttpConnections:  # fmt: skip
+        """The HTTP side of a listener: what it does to paths, and its filters."""
+        return HttpConnections(make, self.filters(place, listener))
 
     def filters(self, place: Place, listener: ListenerSpec) -> tuple[HttpFilter, ...]:
         """What judges requests on a listener before they are routed."""
