@@ -1,0 +1,303 @@
+"""What Envoy does with a connection and a request, given its configuration: pure functions.
+
+Sources: envoy source/common/listener_manager/filter_chain_manager_impl.cc (findFilterChain),
+source/common/router/config_impl.cc (findVirtualHost, finalizeRequestHeaders, newUri),
+source/common/router/header_parser.cc (evaluateHeaders), source/common/http/path_utility.cc.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from kgdiag.model.proxy import (
+    FilterChain,
+    HeaderEdits,
+    How,
+    Listener,
+    PathRewrite,
+    Redirect,
+    RouteConfig,
+    StringMatch,
+    VirtualHost,
+)
+from kgdiag.model.trace import Request
+from kgdiag.trace.match import compiled
+
+HTTP_ALPN = ("h2", "http/1.1")
+MESH_HTTP_ALPN = ("istio-http/1.1", "istio", "http/1.1")
+MESH_H2_ALPN = ("istio-h2", "istio", "h2")
+MESH_TCP_ALPN = ("istio-peer-exchange", "istio")
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """One layer of TLS on a connection: what its client offers."""
+
+    sni: str | None
+    alpn: tuple[str, ...] = ()
+    cert: Literal["none", "mesh", "file"] = "none"
+    principal: str | None = None
+    principal_known: bool = True
+
+
+# -- filter chains -------------------------------------------------------------------------------------
+
+
+def find_chain(
+    listener: Listener, address: str, port: int, hello: Hello | None, request: Request
+) -> FilterChain | None:
+    """The filter chain that a connection gets, the default one, or None: the connection is closed.
+
+    Envoy narrows by destination port, address, server name, transport and application protocol, in this
+    order, each time to the most specific entry, and never goes back.
+    """
+    chains = list(listener.chains)
+    on_port = [chain for chain in chains if chain.match.port == port]
+    if not on_port:
+        on_port = [chain for chain in chains if chain.match.port is None]
+    left = _by_address(on_port, address)
+    left = _by_server_name(left, hello.sni if hello and hello.sni else "")
+    left = _by_transport(left, "tls" if hello else "raw_buffer")
+    left = _by_protocol(left, hello.alpn if hello else plaintext_protocols(request))
+    return left[0] if left else listener.default_chain
+
+
+def plaintext_protocols(request: Request) -> tuple[str, ...]:
+    """What the HTTP inspector finds in a plaintext connection."""
+    return () if not request.is_http else ("h2c",) if request.grpc else ("http/1.1",)
+
+
+def _by_address(chains: list[FilterChain], address: str) -> list[FilterChain]:
+    best, found = -1, []
+    for chain in chains:
+        length = (
+            0 if not chain.match.addresses else max(_prefix(one, address) for one in chain.match.addresses)
+        )
+        if chain.match.addresses and length < 0:
+            continue
+        if not chain.match.addresses:
+            length = -1
+        if length > best:
+            best, found = length, [chain]
+        elif length == best:
+            found.append(chain)
+    return found
+
+
+def _prefix(network: str, address: str) -> int:
+    """The length of a prefix range that holds the address, plus one; -1 where it does not."""
+    if network == address:
+        return 1000
+    try:
+        parsed = ipaddress.ip_network(network, strict=False)
+        return parsed.prefixlen + 1 if ipaddress.ip_address(address) in parsed else -1
+    except ValueError:
+        return -1
+
+
+def _by_server_name(chains: list[FilterChain], sni: str) -> list[FilterChain]:
+    for name in _server_names(sni.lower()):
+        found = [chain for chain in chains if name in _lower(chain.match.server_names)]
+        if found:
+            return found
+    return [chain for chain in chains if not chain.match.server_names]
+
+
+def _lower(names: Iterable[str]) -> set[str]:
+    return {name.lower() for name in names}
+
+
+def _server_names(sni: str) -> Iterable[str]:
+    """The exact name, then ``*.suffix`` from the longest on."""
+    if not sni:
+        return
+    yield sni
+    labels = sni.split(".")
+    for at in range(1, len(labels)):
+        yield "*." + ".".join(labels[at:])
+
+
+def _by_transport(chains: list[FilterChain], transport: str) -> list[FilterChain]:
+    return [chain for chain in chains if chain.match.transport == transport] or [
+        chain for chain in chains if not chain.match.transport
+    ]
+
+
+def _by_protocol(chains: list[FilterChain], offered: tuple[str, ...]) -> list[FilterChain]:
+    for protocol in offered:
+        found = [chain for chain in chains if protocol in chain.match.alpn]
+        if found:
+            return found
+    return [chain for chain in chains if not chain.match.alpn]
+
+
+# -- virtual hosts -------------------------------------------------------------------------------------
+
+
+def find_virtual_host(config: RouteConfig, authority: str) -> tuple[VirtualHost, str] | None:
+    """The virtual host of a request with the domain that won: exact, longest ``*suffix``, longest
+    ``prefix*``, then ``*``. A wildcard stands for at least one character."""
+    host = authority.lower()
+    if config.ignore_port:
+        host = without_port(host)
+    by_domain = config.by_domain
+    for domain in _domains(host):
+        if domain in by_domain:
+            return by_domain[domain], domain
+    return None
+
+
+def _domains(host: str) -> Iterable[str]:
+    if host:
+        yield host
+    for at in range(1, len(host)):
+        yield "*" + host[at:]
+    for at in range(len(host) - 1, 0, -1):
+        yield host[:at] + "*"
+    yield "*"
+
+
+def without_port(host: str) -> str:
+    """A host without its port; an IPv6 address keeps its brackets."""
+    head, colon, tail = host.rpartition(":")
+    return head if colon and tail.isdigit() and (head.endswith("]") or ":" not in head) else host
+
+
+# -- paths ---------------------------------------------------------------------------------------------
+
+_UNRESERVED = re.compile(r"%([0-9A-Fa-f]{2})")
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def normalize(path: str, *, merge_slashes: bool = False) -> str:
+    """Envoy's normalize_path: unreserved characters are decoded, ``\\`` is ``/``, dot segments go;
+    ``merge_slashes`` joins runs of slashes. The path comes without its query."""
+    path = _UNRESERVED.sub(_decode, path).replace("\\", "/")
+    if not path.startswith("/"):
+        return path
+    if merge_slashes:
+        path = re.sub("/{2,}", "/", path)
+    segments: list[str] = []
+    parts = path[1:].split("/")
+    for at, part in enumerate(parts):
+        last = at == len(parts) - 1
+        if part in (".", ".."):
+            if part == ".." and segments:
+                segments.pop()
+            if last:
+                segments.append("")
+        else:
+            segments.append(part)
+    return "/" + "/".join(segments)
+
+
+def _decode(found: re.Match[str]) -> str:
+    char = chr(int(found[1], 16))
+    return char if char in _PLAIN else found[0]
+
+
+def rewrite_path(rewrite: PathRewrite, matched: StringMatch | None, path: str) -> str:
+    """A path after a rewrite. ``prefix`` replaces what the route's matcher matched: its prefix, or the
+    whole path where it is exact, a regex or a template."""
+    if rewrite.how == "full":
+        return rewrite.value
+    if rewrite.how == "regex":
+        pattern = compiled(rewrite.pattern)
+        return path if pattern is None else str(pattern.sub(_substitution(rewrite.value), path))
+    if matched is not None and matched.how not in (How.PREFIX, How.PATH_PREFIX):
+        return rewrite.value
+    length = len(matched.value) if matched is not None else 1
+    return rewrite.value + path[length:]
+
+
+def _substitution(value: str) -> str:
+    r"""RE2's rewrite string: ``\1`` refers to a group, ``\\`` is a backslash. The library takes the same."""
+    return value
+
+
+# -- headers -------------------------------------------------------------------------------------------
+
+
+def edit(request: Request, levels: Iterable[HeaderEdits]) -> Request:
+    """A request after header edits, levels in the order given (the most specific first).
+
+    Each level removes, then overwrites, then appends.
+    """
+    for level in levels:
+        for name in level.remove:
+            request = _without(request, name.lower())
+        before = request  # values are made of the headers as they came, whatever the order of the edits
+        for pass_ in ("set", "add"):
+            for op, name, value in level.ops:
+                absent = op == "add_if_absent" and before.header(name) is None
+                if op == pass_ or (pass_ == "add" and absent):
+                    request = _put(request, pass_, name.lower(), expand(value, before))
+    return request
+
+
+def _without(request: Request, name: str) -> Request:
+    return replace(request, headers=tuple(pair for pair in request.headers if pair[0] != name))
+
+
+def _put(request: Request, op: str, name: str, value: str) -> Request:
+    if name in ("host", ":authority"):
+        return replace(request, authority=value) if op == "set" else request
+    if name == ":path":
+        path, _, query = value.partition("?")
+        return replace(request, path=path, query=query) if op == "set" else request
+    if name == ":method":
+        return replace(request, method=value) if op == "set" else request
+    if op == "set":
+        request = _without(request, name)
+    return replace(request, headers=(*request.headers, (name, value)))
+
+
+def expand(value: str, request: Request) -> str:
+    """A header value with Envoy's ``%REQ(name)%`` filled in and ``%%`` made ``%``; other commands stay."""
+
+    def one(found: re.Match[str]) -> str:
+        if found[2]:
+            return "%"
+        first, _, other = found[1].partition("?")
+        return request.header(first) or (request.header(other) if other else None) or ""
+
+    return re.sub(r"%REQ\(([^)%]+)\)(?::\d+)?%|%(%)", one, value)
+
+
+# -- redirects -----------------------------------------------------------------------------------------
+
+
+def location(redirect: Redirect, request: Request, matched: StringMatch | None, *, tls: bool) -> str:
+    """The Location of a redirect."""
+    came = "https" if tls else "http"
+    scheme = redirect.scheme or came
+    port = f":{redirect.port}" if redirect.port else ""
+    host = redirect.host or _request_host(request.authority, scheme, came, port)
+    path = request.target
+    if redirect.path is not None:
+        keeps = "?" in redirect.path or not request.query
+        path = redirect.path if keeps else f"{redirect.path}?{request.query}"
+    elif redirect.path_rewrite is not None:
+        path = rewrite_path(redirect.path_rewrite, matched, request.path)
+        path += f"?{request.query}" if request.query else ""
+    if redirect.strip_query and not (redirect.path and "?" in redirect.path):
+        path = path.partition("?")[0]
+    return f"{scheme}://{host}{port}{path if path.startswith('/') else '/' + path}"
+
+
+def _request_host(authority: str, scheme: str, came: str, port: str) -> str:
+    bare = without_port(authority)
+    if bare == authority:
+        return authority
+    own = authority[len(bare) :]
+    default = ":80" if came == "http" else ":443"
+    return bare if port or (scheme != came and own == default) else authority
+
+
+def grpc_status(http_status: int) -> int:
+    """Envoy's httpToGrpcStatus, for the answers that it makes itself."""
+    return {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}.get(http_status, 2)

@@ -1,0 +1,177 @@
+"""What moves along a way: a request on a connection, and the branches that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from kgdiag.model.obj import Obj
+from kgdiag.model.proxy import HeaderEdits, Peer
+from kgdiag.model.ref import Ref
+from kgdiag.model.trace import Backend, Hop, Outcome, Request, ResponseHeaders, Result
+from kgdiag.trace.envoy import Hello
+
+Failure = Literal["refused", "reset", "tls", "timeout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Who waits for the answer of this connection: the client itself, or a proxy that answers for it.
+
+    ``http`` says that it makes an HTTP answer of a failed connection, ``cut`` that a TCP proxy lies between
+    it and the failure: then all failures look like a connection that was closed.
+    """
+
+    name: Literal["client", "envoy", "haproxy", "nginx"] = "client"
+    http: bool = False
+    cut: bool = False
+
+    def answer(self, failure: Failure) -> tuple[int | None, str | None]:
+        """(status, flag) of what the client gets when the connection fails like this.
+
+        Sources: envoy docs, access log response flags (UF, UC); haproxy configuration, option redispatch and
+        the 502/503 of section 1.3; nginx ngx_http_upstream_module.
+        """
+        if not self.http:
+            return None, None
+        if self.name == "envoy":
+            if failure == "reset" or self.cut:
+                return 503, "UC"
+            return 503, "UF"
+        if self.name == "haproxy":
+            return (502 if failure == "reset" or self.cut else 503), None
+        return (504 if failure == "timeout" else 502), None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a client connects to: a Service's port, a pod's port, or a host outside of the cluster."""
+
+    host: str
+    port: int
+    address: str
+    service: Obj | None = None
+    pod: Obj | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A request on a connection.
+
+    ``layers`` are its layers of TLS, outermost first. ``source`` is the pod that opened the connection.
+    ``response`` are the edits that proxies passed so far make to the answer, innermost first. ``seen`` holds
+    what was passed, to know a loop by.
+    """
+
+    request: Request
+    layers: tuple[Hello, ...] = ()
+    source: Obj | None = None
+    peer: Peer = field(default_factory=Peer)
+    front: Front = Front()
+    cluster: str | None = None
+    backend: Backend | None = None
+    response: tuple[HeaderEdits, ...] = ()
+    seen: frozenset[object] = frozenset()
+    depth: int = 0
+    target: Target | None = None
+    declared: str = ""  # what the Service port that leads here says that it speaks: http, tls or nothing
+
+    def to(self, **changes: object) -> Flow:
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One way on from some place, with its share."""
+
+    weight: float
+    hops: tuple[Hop, ...]
+    outcome: Outcome
+
+    def behind(self, *hops: Hop) -> Branch:
+        return replace(self, hops=(*hops, *self.hops))
+
+    def scaled(self, share: float) -> Branch:
+        return replace(self, weight=self.weight * share)
+
+
+def behind(hops: Sequence[Hop], branches: Iterable[Branch]) -> list[Branch]:
+    """The branches with these hops before them."""
+    return [branch.behind(*hops) for branch in branches]
+
+
+def scaled(share: float, branches: Iterable[Branch]) -> list[Branch]:
+    """The branches with a share of their weights."""
+    return [branch.scaled(share) for branch in branches]
+
+
+def merged(branches: Iterable[Branch]) -> list[Branch]:
+    """Branches of one set of endpoints, with those that differ in nothing but their pods made one."""
+    found: dict[object, Branch] = {}
+    for branch in branches:
+        key = (
+            tuple((_who(hop.object), hop.action, hop.detail, hop.rejected) for hop in branch.hops),
+            replace(branch.outcome, pods=(), blame=tuple(_who(ref) for ref in branch.outcome.blame)),
+        )
+        other = found.get(key)
+        if other is None:
+            found[key] = branch
+        else:
+            pods = tuple(dict.fromkeys((*other.outcome.pods, *branch.outcome.pods)))
+            outcome = replace(other.outcome, pods=pods)
+            found[key] = replace(other, weight=other.weight + branch.weight, outcome=outcome)
+    return list(found.values())
+
+
+def _who(ref: Ref) -> Ref:
+    return Ref("", "Pod", ref.namespace, "") if ref.kind == "Pod" and not ref.group else ref
+
+
+def response_headers(levels: Iterable[HeaderEdits]) -> ResponseHeaders:
+    """What all edits together do to an answer: what is set and added for sure, and what goes."""
+    values: dict[str, str] = {}
+    added: list[tuple[str, str]] = []
+    removed: dict[str, None] = {}
+    for level in levels:
+        for name in level.remove:
+            key = name.lower()
+            values.pop(key, None)
+            added = [pair for pair in added if pair[0] != key]
+            removed[key] = None
+        for op, name, value in level.ops:
+            key = name.lower()
+            if op == "set":
+                added = [pair for pair in added if pair[0] != key]
+                values[key] = value
+                removed.pop(key, None)
+        for op, name, value in level.ops:
+            if op != "set":
+                added.append((name.lower(), value))
+    return ResponseHeaders(tuple(values.items()), tuple(added), tuple(removed))
+
+
+@dataclass
+class Notes:
+    """Remarks that belong to no hop, each once, in the order in which they came up."""
+
+    texts: dict[str, None] = field(default_factory=dict)
+
+    def add(self, text: str) -> None:
+        self.texts.setdefault(text)
+
+
+__all__ = [
+    "Branch",
+    "Failure",
+    "Flow",
+    "Front",
+    "Notes",
+    "Outcome",
+    "Result",
+    "Target",
+    "behind",
+    "merged",
+    "response_headers",
+    "scaled",
+]

@@ -1,0 +1,129 @@
+"""Why candidates lost at a hop: nearest misses first, and no more of them than a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from kgdiag.model.proxy import Excluded, FilterChain, Listener, Route, RouteConfig, VirtualHost
+from kgdiag.model.ref import Ref
+from kgdiag.model.trace import Rejected, Request
+from kgdiag.trace.envoy import find_virtual_host, without_port
+from kgdiag.trace.match import miss
+
+MOST = 12
+_MOST_HOSTS = 20_000
+
+
+def nearest(candidates: Iterable[Rejected]) -> tuple[Rejected, ...]:
+    """The candidates without repetition, nearest first; where some are cut the last one says how many."""
+    unique = {(item.object, item.rule, item.reason): item for item in candidates}
+    ordered = sorted(unique.values(), key=lambda item: item.nearness)
+    if len(ordered) <= MOST:
+        return tuple(ordered)
+    kept = ordered[:MOST]
+    last = kept[-1]
+    more = len(ordered) - MOST
+    kept[-1] = Rejected(last.object, last.rule, f"{last.reason}; and {more} more", last.nearness)
+    return tuple(kept)
+
+
+def excluded(items: Iterable[Excluded]) -> Iterator[Rejected]:
+    """Candidates that never became part of the proxy's config."""
+    for item in items:
+        yield Rejected(item.ref, item.part, item.reason, item.nearness)
+
+
+def earlier_routes(routes: Sequence[Route], winner: Route | None, request: Request) -> Iterator[Rejected]:
+    """Routes before the winner with the condition that kept them out, and the ones behind it that would
+    have matched had they come first."""
+    won = False
+    where = "an earlier route"
+    for route in routes:
+        if route is winner:
+            won = True
+            where = _part(route) or where
+            continue
+        if route.origin is None or (
+            won and winner and route.origin.ref == _ref(winner) and route.origin.part == _part(winner)
+        ):
+            continue
+        why = miss(route.match, request)
+        if why is None and won:
+            yield Rejected(route.origin.ref, route.origin.part, f"it matches too, but {where} comes first", 1)
+        elif why is not None and not won:
+            yield Rejected(route.origin.ref, route.origin.part, why.reason, why.rank)
+
+
+def _part(route: Route) -> str:
+    return route.origin.part if route.origin else ""
+
+
+def _ref(route: Route) -> Ref | None:
+    return route.origin.ref if route.origin else None
+
+
+def other_hosts(config: RouteConfig, authority: str, chosen: VirtualHost | None) -> Iterator[Rejected]:
+    """Virtual hosts whose domains nearly are the request's host."""
+    host = without_port(authority.lower())
+    for at, virtual_host in enumerate(config.virtual_hosts):
+        if virtual_host is chosen or virtual_host.origin is None or at > _MOST_HOSTS:
+            continue
+        near = min((_distance(host, domain.lower()) for domain in virtual_host.domains), default=9)
+        if near <= 4:
+            domains = ", ".join(virtual_host.domains[:3])
+            ref, part = virtual_host.origin.ref, virtual_host.origin.part
+            yield Rejected(ref, part, f"{_how(near)}: it takes {domains}, the request's Host is {host}", near)
+
+
+def _how(distance: int) -> str:
+    return {
+        0: "the port in Host is compared",
+        1: "the host differs in one label",
+        2: "the host lacks or has labels",
+        3: "another host of the same domain",
+    }.get(distance, "another host")
+
+
+def _distance(host: str, domain: str) -> int:
+    """0 to 4 for a near miss, 9 for none: one label differs, labels are missing, the same domain."""
+    if without_port(domain) == host:
+        return 0
+    ours, theirs = host.split("."), domain.split(".")
+    if len(ours) == len(theirs) and sum(a != b for a, b in zip(ours, theirs, strict=True)) == 1:
+        return 1
+    short, long = sorted((ours, theirs), key=len)
+    if len(short) != len(long) and (long[: len(short)] == short or long[-len(short) :] == short):
+        return 2
+    if len(short) > 2 and ours[-2:] == theirs[-2:]:
+        return 3
+    return 4 if ours[-1] == theirs[-1] and ours[0] == theirs[0] else 9
+
+
+def other_chains(listener: Listener, chosen: FilterChain | None, sni: str | None) -> Iterator[Rejected]:
+    """Filter chains of the listener that the connection did not get."""
+    for chain in listener.chains:
+        if chain is chosen or chain.origin is None:
+            continue
+        names = chain.match.server_names
+        if names:
+            near = min(_distance((sni or "").lower(), name.lower()) for name in names)
+            sent = f"the client sends {sni}" if sni else "the client sends no server name"
+            reason = f"server names are {', '.join(names[:3])}, {sent}"
+            yield Rejected(chain.origin.ref, chain.origin.part, reason, min(near, 5))
+        elif chain.match.transport:
+            wanted = "TLS" if chain.match.transport == "tls" else "plaintext"
+            yield Rejected(chain.origin.ref, chain.origin.part, f"it takes {wanted} connections only", 4)
+
+
+def would_match(listener: Listener, request: Request) -> Ref | None:
+    """The object of this listener that would take the request, were it sent here."""
+    from kgdiag.model.proxy import HttpConnections
+
+    for chain in listener.chains:
+        if not isinstance(chain.network, HttpConnections):
+            continue
+        found = find_virtual_host(chain.network.route_config, request.authority)
+        for route in found[0].routes if found else ():
+            if miss(route.match, request) is None:
+                return route.origin.ref if route.origin else None
+    return None

@@ -1,0 +1,944 @@
+"""One pass of a connection through one proxy: TLS, filters, route, cluster, endpoints.
+
+Sources: envoy docs, life of a request; source/common/router/router.cc (what is answered without an upstream);
+istio pilot/pkg/networking/core/listener_builder.go (fault and CORS stand behind authorization).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kgdiag.graph.core import cluster_name, service_ports
+from kgdiag.model import kinds
+from kgdiag.model.obj import Obj
+from kgdiag.model.proxy import (
+    ClientTls,
+    Cluster,
+    Direct,
+    Endpoint,
+    FilterChain,
+    FilterRequest,
+    Forward,
+    HeaderEdits,
+    Health,
+    HttpConnections,
+    HttpFilter,
+    Listener,
+    Peer,
+    Proxy,
+    Redirect,
+    Route,
+    RouteConfig,
+    Ruling,
+    TcpConnections,
+    TlsMode,
+    Verdict,
+    VirtualHost,
+    WeightedCluster,
+)
+from kgdiag.model.read import Origin as Source
+from kgdiag.model.ref import Ref
+from kgdiag.model.trace import Act, Backend, Hop, Rejected, Request
+from kgdiag.trace import losers, network, verify
+from kgdiag.trace.envoy import (
+    HTTP_ALPN,
+    MESH_H2_ALPN,
+    MESH_HTTP_ALPN,
+    MESH_TCP_ALPN,
+    Hello,
+    edit,
+    find_virtual_host,
+    location,
+    normalize,
+    rewrite_path,
+)
+from kgdiag.trace.flow import (
+    Branch,
+    Flow,
+    Front,
+    behind,
+    merged,
+    scaled,
+)
+from kgdiag.trace.match import miss, string_matches
+
+_DEEPEST = 24
+_BEHIND = 100  # filters of this stage on judge after fault injection and CORS
+_AGENT_PORTS = {15020: "merged metrics", 15021: "readiness", 15090: "Envoy's metrics"}
+
+
+if TYPE_CHECKING:
+    from kgdiag.trace.walk import Walker
+
+
+class Passage:
+    """One pass through one proxy: TLS, filters, route, cluster."""
+
+    def __init__(
+        self,
+        walk: Walker,
+        proxy: Proxy,
+        listener: Listener,
+        chain: FilterChain,
+        port: int,
+        outbound: bool,
+        inbound: Obj | None,
+    ) -> None:
+        self.walk = walk
+        self.proxy = proxy
+        self.listener = listener
+        self.chain = chain
+        self.port = port
+        self.outbound = outbound
+        self.inbound = inbound
+        self.at = (
+            chain.origin.ref if chain.origin else listener.origins[0].ref if listener.origins else proxy.pod
+        )
+        self.sni: str | None = None
+        self.remarks: list[str] = []
+        self.pod = walk.world.get(kinds.POD, proxy.pod.namespace, proxy.pod.name)
+
+    def run(self, flow: Flow) -> list[Branch]:
+        hello = flow.layers[0] if flow.layers else None
+        self.sni = hello.sni if hello else None
+        problem = self._tls(hello, flow)
+        if problem is not None:
+            return problem
+        mode = self.chain.tls.mode
+        tls = False
+        if hello is not None and mode not in (TlsMode.NONE, TlsMode.PASSTHROUGH):
+            tls = True
+            peer = replace(flow.peer, principal=hello.principal, principal_known=hello.principal_known)
+            flow = flow.to(layers=flow.layers[1:], peer=peer)
+        elif mode is TlsMode.NONE and not flow.layers:
+            flow = flow.to(peer=replace(flow.peer, principal=None, principal_known=True))
+        accept = self._accept(flow, tls)
+        if isinstance(self.chain.network, HttpConnections):
+            return behind([accept], self._http(self.chain.network, flow, tls))
+        return behind([accept], self._tcp(self.chain.network, flow))
+
+    # -- TLS -------------------------------------------------------------------------------------------
+
+    def _tls(self, hello: Hello | None, flow: Flow) -> list[Branch] | None:
+        """Why the connection ends with its handshake, or None."""
+        tls, walk = self.chain.tls, self.walk
+        more: dict[str, object] = {"evidence": tls.evidence, "truth": self.proxy.truth}
+        if tls.mode is TlsMode.PASSTHROUGH:
+            return None
+        if tls.mode is TlsMode.NONE:
+            http = isinstance(self.chain.network, HttpConnections)
+            if hello is not None and http:
+                reason = (
+                    f"the client speaks TLS, and port {self.port} of {self.proxy.pod} takes plaintext HTTP"
+                )
+                return walk.failed(flow, self.at, "tls", reason, **more)
+            return None
+        if hello is None:
+            where = f"port {self.port} of {self.proxy.pod}"
+            reason = f"the client sends plaintext, and {where} takes TLS ({tls.mode.value})"
+            return walk.failed(flow, self.at, "reset", reason, **more)
+        if tls.problem:
+            return walk.failed(flow, self.at, "tls", f"no TLS handshake succeeds: {tls.problem}", **more)
+        if tls.mode is TlsMode.MESH and hello.cert != "mesh":
+            reason = f"port {self.port} of {self.proxy.pod} demands a client certificate of the mesh"
+            return walk.failed(flow, self.at, "tls", reason, **more)
+        if tls.mode is TlsMode.MUTUAL and hello.cert != "file":
+            reason = f"port {self.port} of {self.proxy.pod} demands a client certificate" + (
+                ", and the mesh's is of another authority" if hello.cert == "mesh" else ""
+            )
+            return walk.failed(flow, self.at, "tls", reason, **more)
+        if tls.doubt and walk.world.origin is not Source.FILES:
+            return walk.unknown(
+                flow, self.at, f"whether a TLS handshake succeeds: {tls.doubt}", evidence=tls.evidence
+            )
+        if tls.doubt:
+            self.remarks.append(f"certificate not checked: {tls.doubt}")
+        if hello.cert == "file" and tls.mode in (TlsMode.MUTUAL, TlsMode.OPTIONAL_MUTUAL):
+            self.remarks.append("the client's certificate is taken for a valid one")
+        return None
+
+    def _accept(self, flow: Flow, tls: bool) -> Hop:
+        where = f"{self.proxy.pod} listens on port {self.port} ({self.listener.name})"
+        if self.outbound:
+            where = f"the sidecar of {self.proxy.pod} takes the outbound connection ({self.listener.name})"
+        elif self.inbound is not None:
+            where = f"the sidecar of {self.proxy.pod} guards port {self.port}"
+        parts = [where]
+        if self.chain.tls.mode is TlsMode.PASSTHROUGH:
+            parts.append(f"TLS is passed through, server name {self.sni or 'none'}")
+        elif tls:
+            parts.append(f"TLS {self.chain.tls.mode.value}, server name {self.sni or 'none'}")
+        elif not self.outbound:
+            parts.append("plaintext")
+        part = self.chain.origin.part if self.chain.origin else ""
+        if part:
+            parts.append(f"{self.at} {part}")
+        origins = {origin.ref for origin in self.listener.origins} - {self.at}
+        if origins:
+            parts.append("merged with " + ", ".join(str(ref) for ref in sorted(origins)[:4]))
+        evidence = self.chain.origin.evidence if self.chain.origin else ()
+        rejected = (
+            *losers.other_chains(self.listener, self.chain, self.sni),
+            *losers.excluded(self.listener.excluded),
+        )
+        hop = Hop(
+            self.at,
+            Act.ACCEPTS,
+            "; ".join([*parts, *self.remarks]),
+            (*evidence, *self.chain.tls.evidence),
+            losers.nearest(rejected),
+            self.proxy.truth,
+        )
+        return verify.with_commands(hop, self.proxy, "listener", port=self.port)
+
+    # -- TCP -------------------------------------------------------------------------------------------
+
+    def _tcp(self, network_: TcpConnections, flow: Flow) -> list[Branch]:
+        ruling = self._judge(network_.filters, flow, http=False)
+        if ruling is not None:
+            return ruling
+        front = replace(flow.front, cut=True)
+        if self.inbound is not None:
+            return self.walk.application(self.inbound, self.port, flow.to(front=front))
+        shares = [one for one in network_.clusters if one.weight > 0]
+        if not shares:
+            reason = f"no route takes this connection on port {self.port}: it is closed"
+            return self.walk.failed(
+                flow,
+                self.at,
+                "reset",
+                reason,
+                truth=self.proxy.truth,
+                rejected=tuple(losers.excluded(self.listener.excluded)),
+            )
+        total = sum(one.weight for one in shares)
+        branches: list[Branch] = []
+        for share in shares:
+            ways = self._cluster(share, flow.to(front=front), None, http=False)
+            branches += scaled(share.weight / total, behind([self._routes(share, total, None)], ways))
+        return branches
+
+    # -- filters ---------------------------------------------------------------------------------------
+
+    def _judge(self, filters: Sequence[HttpFilter], flow: Flow, *, http: bool) -> list[Branch] | None:
+        """The branch of the first filter that denies, or that cannot say; None where all allow."""
+        unknown: Ruling | None = None
+        asked = FilterRequest(
+            method=flow.request.method,
+            authority=flow.request.authority,
+            path=flow.request.path,
+            query=flow.request.query,
+            headers=flow.request.headers,
+            sni=self.sni,
+            peer=flow.peer,
+            local_port=self.port,
+            http=http,
+        )
+        for one in sorted(filters, key=lambda item: item.stage):
+            ruling = one.judge(asked)
+            if ruling.verdict is Verdict.DENY:
+                return self._denied(one, ruling, flow, http)
+            if ruling.verdict is Verdict.UNKNOWN and unknown is None:
+                unknown = ruling
+                where = ruling.origin or one.origin
+                at = where.ref if where else self.at
+                undecided = self.walk.unknown(flow, at, ruling.reason, evidence=ruling.evidence)
+            elif ruling.verdict is Verdict.ALLOW and ruling.origin is not None:
+                self.remarks.append(ruling.reason)
+        return undecided if unknown is not None else None
+
+    def _denied(self, one: HttpFilter, ruling: Ruling, flow: Flow, http: bool) -> list[Branch]:
+        where = ruling.origin or one.origin
+        at = where.ref if where else self.at
+        evidence = ruling.evidence or (where.evidence if where else ())
+        if not http:
+            return self.walk.failed(
+                flow,
+                at,
+                "reset",
+                f"{ruling.reason}: the connection is closed",
+                evidence=evidence,
+                truth=self.proxy.truth,
+            )
+        return self.walk.refused(
+            flow,
+            at,
+            ruling.reason,
+            status=ruling.status,
+            flag=ruling.flag,
+            envoy=True,
+            evidence=evidence,
+            truth=self.proxy.truth,
+        )
+
+    # -- HTTP ------------------------------------------------------------------------------------------
+
+    def _http(self, connections: HttpConnections, flow: Flow, tls: bool) -> list[Branch]:
+        early = self._unparsable(flow, tls) or self._paths(connections, flow, tls)
+        if early is not None:
+            return early
+        flow = flow.to(request=_normalized(connections, flow.request))
+        if self.inbound is not None:
+            return self._inbound(connections, flow)
+        config = connections.route_config
+        found = find_virtual_host(config, flow.request.authority)
+        if found is not None and found[0].require_tls != "none" and not tls:
+            return self._judge(connections.filters, flow, http=True) or self._to_https(found[0], flow)
+        route = _first_route(found[0], flow.request) if found else None
+        filters = (*connections.filters, *(route.filters if route else ()))
+        early = self._judge([one for one in filters if one.stage < _BEHIND], flow, http=True)
+        if early is not None:
+            return early
+        if found is None or route is None:
+            late = self._judge([one for one in filters if one.stage >= _BEHIND], flow, http=True)
+            return late or self._no_route(config, found[0] if found else None, flow)
+        return self._take(config, found[0], found[1], route, filters, flow, tls)
+
+    def _inbound(self, connections: HttpConnections, flow: Flow) -> list[Branch]:
+        assert self.inbound is not None
+        ruling = self._judge(connections.filters, flow, http=True)
+        if ruling is not None:
+            return ruling
+        front = Front("envoy", http=True)
+        return self.walk.application(self.inbound, self.port, flow.to(front=front))
+
+    def _unparsable(self, flow: Flow, tls: bool) -> list[Branch] | None:
+        if flow.layers:
+            reason = f"port {self.port} of {self.proxy.pod} expects HTTP and gets TLS"
+            return self.walk.failed(flow, self.at, "tls", reason, truth=self.proxy.truth)
+        if not flow.request.is_http:
+            reason = f"port {self.port} of {self.proxy.pod} expects HTTP and gets other bytes"
+            return self.walk.refused(flow, self.at, reason, truth=self.proxy.truth)
+        if not flow.request.authority:
+            return self.walk.refused(
+                flow, self.at, "the request has no Host", status=400, envoy=True, truth=self.proxy.truth
+            )
+        return None
+
+    def _paths(self, connections: HttpConnections, flow: Flow, tls: bool) -> list[Branch] | None:
+        """What Envoy answers to a path before it looks for a route."""
+        path = flow.request.path
+        if not path.startswith("/") and path != "*":
+            return self.walk.refused(
+                flow, self.at, f"path {path} is not absolute", status=400, envoy=True, truth=self.proxy.truth
+            )
+        escaped = any(mark in path.lower() for mark in ("%2f", "%5c"))
+        if not escaped or connections.escaped_slashes in ("keep", "decode"):
+            return None
+        if connections.escaped_slashes == "reject":
+            return self.walk.refused(
+                flow,
+                self.at,
+                f"path {path} holds escaped slashes",
+                status=400,
+                envoy=True,
+                truth=self.proxy.truth,
+            )
+        target = replace(flow.request, path=_decoded(path)).target
+        where = f"{'https' if tls else 'http'}://{flow.request.authority}{target}"
+        return self.walk.refused(
+            flow,
+            self.at,
+            f"path {path} holds escaped slashes: redirect to the decoded path",
+            status=307,
+            location=where,
+            action=Act.REDIRECTS,
+            truth=self.proxy.truth,
+        )
+
+    def _to_https(self, host: VirtualHost, flow: Flow) -> list[Branch]:
+        where = location(Redirect(scheme="https"), flow.request, None, tls=False)
+        at = host.origin.ref if host.origin else self.at
+        evidence = host.origin.evidence if host.origin else ()
+        return self.walk.refused(
+            flow,
+            at,
+            f"plaintext is redirected to {where}",
+            status=301,
+            location=where,
+            action=Act.REDIRECTS,
+            evidence=evidence,
+            truth=self.proxy.truth,
+        )
+
+    def _no_route(self, config: RouteConfig, host: VirtualHost | None, flow: Flow) -> list[Branch]:
+        request = flow.request
+        rejected: list[Rejected] = []
+        if host is None:
+            reason = f"no virtual host of {config.name} has {request.authority}"
+        else:
+            asked = f"{request.method} {request.target}"
+            reason = (
+                f"{config.name} has {request.authority} ({host.name}), and none of its routes takes {asked}"
+            )
+            rejected += losers.earlier_routes(host.routes, None, request)
+            rejected += losers.excluded(host.excluded)
+            if not host.routes:
+                reason = f"{config.name} has no routes for {request.authority}"
+        rejected += losers.other_hosts(config, request.authority, host)
+        rejected += losers.excluded(config.excluded)
+        rejected += self._elsewhere(request)
+        ordered = losers.nearest(rejected)
+        origin = host.origin if host and host.origin else None
+        at = origin.ref if origin else self.at
+        blame = tuple(dict.fromkeys([*[one.object for one in ordered if one.nearness <= 2][:3], at]))
+        return self._verified(
+            self.walk.refused(
+                flow,
+                at,
+                reason,
+                status=404,
+                flag="NR",
+                envoy=True,
+                rejected=ordered,
+                blame=blame,
+                truth=self.proxy.truth,
+                evidence=origin.evidence if origin else (),
+            ),
+            "route",
+            name=config.name,
+        )
+
+    def _elsewhere(self, request: Request) -> list[Rejected]:
+        """Other listeners of the proxy that would take the request."""
+        found = []
+        ports = sorted(port for port in self.proxy.ports() if port != self.port)
+        for port in ports[:16] if not self.outbound else ():
+            listener = self.proxy.listener_at(port)
+            ref = losers.would_match(listener, request) if listener else None
+            if listener is not None and ref is not None:
+                found.append(Rejected(ref, "", f"it would match on port {port} ({listener.name})", 2))
+        return found
+
+    def _take(
+        self,
+        config: RouteConfig,
+        host: VirtualHost,
+        domain: str,
+        route: Route,
+        filters: Sequence[HttpFilter],
+        flow: Flow,
+        tls: bool,
+    ) -> list[Branch]:
+        at = route.origin.ref if route.origin else self.at
+        rejected = losers.nearest(
+            [
+                *losers.earlier_routes(host.routes, route, flow.request),
+                *losers.excluded(host.excluded),
+                *losers.other_hosts(config, flow.request.authority, host),
+                *losers.excluded(config.excluded),
+            ]
+        )
+        if route.match.dynamic:
+            reason = f"{_named(route, at)} matches only if {' and '.join(route.match.dynamic)}"
+            return self.walk.unknown(flow, at, reason)
+        hop = Hop(
+            at,
+            Act.MATCHES,
+            f"Host {flow.request.authority} is {domain} of {config.name}; {_why(route, at)}"
+            + "".join(f"; {remark}" for remark in self.remarks if remark not in self._said()),
+            route.origin.evidence if route.origin else (),
+            rejected,
+            self.proxy.truth,
+        )
+        hop = verify.with_commands(hop, self.proxy, "route", name=config.name)
+        levels = (config, host, route)
+        branches = [*self._faults(levels, route, filters, flow, at)]
+        left = 1.0 - sum(branch.weight for branch in branches)
+        if left > 1e-9:
+            ways = self._late(route, filters, flow, at) or self._act(levels, route, flow, tls, at)
+            branches += scaled(left, ways)
+        return behind([hop], branches)
+
+    def _said(self) -> Sequence[str]:
+        return ()
+
+    def _faults(
+        self,
+        levels: tuple[RouteConfig, VirtualHost, Route],
+        route: Route,
+        filters: Sequence[HttpFilter],
+        flow: Flow,
+        at: Ref,
+    ) -> list[Branch]:
+        fault = route.fault
+        if fault is None or fault.abort_status is None or fault.abort_percent <= 0:
+            return []
+        share = min(fault.abort_percent, 100.0) / 100
+        return scaled(
+            share,
+            self.walk.refused(
+                flow,
+                at,
+                f"fault injection answers {fault.abort_percent:g} % of requests with {fault.abort_status}",
+                status=fault.abort_status,
+                flag="FI",
+                envoy=True,
+                action=Act.ANSWERS,
+                truth=self.proxy.truth,
+            ),
+        )
+
+    def _late(self, route: Route, filters: Sequence[HttpFilter], flow: Flow, at: Ref) -> list[Branch] | None:
+        request = flow.request
+        asked = request.header("access-control-request-method")
+        origin = request.header("origin")
+        if (
+            route.cors is not None
+            and request.method == "OPTIONS"
+            and origin
+            and asked
+            and any(string_matches(one, origin) for one in route.cors.origins)
+        ):
+            return self.walk.refused(
+                flow,
+                at,
+                f"the CORS filter answers the preflight of {origin}",
+                status=200,
+                action=Act.ANSWERS,
+                truth=self.proxy.truth,
+            )
+        return self._judge([one for one in filters if one.stage >= _BEHIND], flow, http=True)
+
+    def _act(
+        self, levels: tuple[RouteConfig, VirtualHost, Route], route: Route, flow: Flow, tls: bool, at: Ref
+    ) -> list[Branch]:
+        config, host, _ = levels
+        answers = (route.response_headers, host.response_headers, config.response_headers)
+        evidence = route.origin.evidence if route.origin else ()
+        if isinstance(route.action, Redirect):
+            where = location(route.action, flow.request, route.match.path, tls=tls)
+            return self.walk.refused(
+                flow,
+                at,
+                f"{_named(route, at)} redirects to {where}",
+                status=route.action.status,
+                location=where,
+                action=Act.REDIRECTS,
+                truth=self.proxy.truth,
+                response=(*answers, *flow.response),
+                evidence=evidence,
+            )
+        if isinstance(route.action, Direct):
+            said = route.action.reason or f"{_named(route, at)} answers {route.action.status} itself"
+            return self.walk.refused(
+                flow,
+                at,
+                said,
+                status=route.action.status,
+                envoy=True,
+                action=Act.ANSWERS,
+                truth=self.proxy.truth,
+                response=(*answers, *flow.response),
+                evidence=evidence,
+            )
+        return self._forward(levels, route, route.action, flow, at)
+
+    def _forward(
+        self,
+        levels: tuple[RouteConfig, VirtualHost, Route],
+        route: Route,
+        action: Forward,
+        flow: Flow,
+        at: Ref,
+    ) -> list[Branch]:
+        config, host, _ = levels
+        shares = [one for one in action.clusters if one.weight > 0] or list(action.clusters[:1])
+        if len(action.clusters) > 1 and not any(one.weight > 0 for one in action.clusters):
+            shares = []
+        if not shares:
+            return self.walk.refused(
+                flow,
+                at,
+                f"{_named(route, at)} has no destination",
+                status=action.not_found,
+                flag="NC",
+                envoy=True,
+                truth=self.proxy.truth,
+            )
+        total = sum(max(one.weight, 0) for one in shares) or 1
+        branches: list[Branch] = []
+        for share in shares:
+            request = edit(
+                flow.request,
+                (share.request_headers, route.request_headers, host.request_headers, config.request_headers),
+            )
+            request = _rewritten(share, action, route, request)
+            answers = (
+                share.response_headers,
+                route.response_headers,
+                host.response_headers,
+                config.response_headers,
+            )
+            onward = flow.to(request=request, front=Front("envoy", http=True))
+            hops = [
+                hop
+                for hop in (
+                    self._rewrites(flow.request, request, at, route),
+                    self._routes(share, total, route),
+                )
+                if hop
+            ]
+            ways = self._cluster(share, onward, action, http=True, answers=answers)
+            weight = 1.0 if len(shares) == 1 else share.weight / total
+            branches += scaled(weight, behind(hops, ways))
+        return branches
+
+    def _rewrites(self, before: Request, after: Request, at: Ref, route: Route) -> Hop | None:
+        if before == after:
+            return None
+        parts = []
+        if before.authority != after.authority:
+            parts.append(f"Host {before.authority} → {after.authority}")
+        if before.target != after.target:
+            parts.append(f"path {before.target} → {after.target}")
+        if before.method != after.method:
+            parts.append(f"method {before.method} → {after.method}")
+        gone = [name for name, _ in before.headers if after.header(name) is None]
+        new = [pair for pair in after.headers if pair not in before.headers]
+        parts += [f"header {name} removed" for name in dict.fromkeys(gone)]
+        parts += [f"header {name}: {value}" for name, value in new]
+        evidence = route.origin.evidence if route.origin else ()
+        return Hop(
+            at, Act.REWRITES, "; ".join(parts) or "headers", evidence, truth=self.proxy.truth, request=after
+        )
+
+    def _routes(self, share: WeightedCluster, total: int, route: Route | None) -> Hop:
+        origin = share.origin or (route.origin if route else None)
+        at = origin.ref if origin else self.at
+        part = f"{origin.part}: " if origin and origin.part else ""
+        weight = f" ({share.weight} of {total})" if total and share.weight != total and total != 1 else ""
+        extra = []
+        if route is not None and isinstance(route.action, Forward):
+            if route.action.timeout:
+                extra.append(f"timeout {route.action.timeout}")
+            if route.action.retries:
+                extra.append(f"retries {route.action.retries}")
+        if route is not None and route.fault and route.fault.delay and route.fault.delay_percent > 0:
+            extra.append(f"{route.fault.delay_percent:g} % of requests are delayed by {route.fault.delay}")
+        if route is not None and route.mirrors:
+            extra.append("mirrored to " + ", ".join(one.cluster for one in route.mirrors))
+        detail = f"{part}to cluster {share.cluster}{weight}" + "".join(f"; {one}" for one in extra)
+        hop = Hop(at, Act.ROUTES, detail, origin.evidence if origin else (), truth=self.proxy.truth)
+        return verify.with_commands(hop, self.proxy, "cluster", name=share.cluster)
+
+    # -- clusters --------------------------------------------------------------------------------------
+
+    def _cluster(
+        self,
+        share: WeightedCluster,
+        flow: Flow,
+        action: Forward | None,
+        *,
+        http: bool,
+        answers: tuple[HeaderEdits, ...] = (),
+    ) -> list[Branch]:
+        name = share.cluster
+        own = flow.to(cluster=name, backend=None)
+        cluster = self.proxy.cluster(name)
+        if cluster is None:
+            return self._no_cluster(share, own, action, http)
+        if cluster.unknown:
+            return self.walk.unknown(own, _cluster_ref(cluster, self.at), cluster.unknown)
+        service = cluster.service
+        backend = Backend(service, cluster.port, cluster.subset) if service else None
+        own = own.to(backend=backend)
+        if cluster.kind == "blackhole":
+            if not http:
+                return self.walk.failed(own, self.at, "reset", f"cluster {name} closes every connection")
+            return self._empty(cluster, own, f"cluster {name} has no endpoints by intent")
+        source = self.pod
+        principal_free = Peer(
+            address=source.text("status.podIP") or None if source else None,
+            namespace=self.proxy.namespace or self.proxy.pod.namespace,
+            labels=tuple(sorted(source.labels.items())) if source else (),
+        )
+        onward = own.to(source=source, peer=principal_free, response=(*answers, *own.response))
+        if cluster.kind == "original_dst":
+            return self._original(cluster, onward, http)
+        return self._endpoints(cluster, own, onward, action, http)
+
+    def _no_cluster(
+        self, share: WeightedCluster, flow: Flow, action: Forward | None, http: bool
+    ) -> list[Branch]:
+        name = share.cluster
+        at = share.origin.ref if share.origin else self.at
+        evidence = share.origin.evidence if share.origin else ()
+        parts = name.split("|")
+        host = parts[3] if len(parts) == 4 and parts[0].startswith("outbound") else ""
+        named = cluster_name(host) if host else None
+        reason = f"the proxy has no cluster {name}"
+        blame: tuple[Ref, ...] = (at,)
+        if named:
+            ref = Ref("", "Service", named[1], named[0])
+            service = self.walk.world.get(kinds.SERVICE, ref.namespace, ref.name)
+            if service is None:
+                doubt = self.walk.lacking(flow, ref, reason)
+                if doubt:
+                    return doubt
+                reason += f": {ref} does not exist"
+            elif parts[1] not in {str(one.port) for one in service_ports(service)}:
+                ports = ", ".join(str(one.port) for one in service_ports(service)) or "none"
+                reason += f": {ref} has no port {parts[1]} (it has {ports})"
+                blame = (at, ref)
+            elif parts[2]:
+                reason += f": no DestinationRule that applies here gives {host} a subset {parts[2]}"
+                blame = (at, ref)
+        if not http:
+            return self.walk.failed(
+                flow, at, "reset", f"{reason}: the connection is closed", evidence=evidence
+            )
+        status = action.not_found if action else 503
+        return self.walk.refused(
+            flow,
+            at,
+            reason,
+            status=status,
+            flag="NC",
+            envoy=True,
+            evidence=evidence,
+            blame=blame,
+            truth=self.proxy.truth,
+        )
+
+    def _empty(self, cluster: Cluster, flow: Flow, reason: str, **more: object) -> list[Branch]:
+        at = _cluster_ref(cluster, self.at)
+        return self.walk.refused(
+            flow,
+            at,
+            reason,
+            status=cluster.empty_status,
+            flag=cluster.empty_flag,
+            envoy=True,
+            truth=self.proxy.truth,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def _original(self, cluster: Cluster, flow: Flow, http: bool) -> list[Branch]:
+        """To the address that the client meant."""
+        target = flow.target
+        if target is None or (not self.outbound and target is not None):
+            where = flow.target.host if flow.target else "the original destination"
+            return self.walk.unknown(
+                flow, self.at, f"cluster {cluster.name} sends to {where}, which is not known"
+            )
+        hop = Hop(
+            _cluster_ref(cluster, self.proxy.pod),
+            Act.FORWARDS,
+            f"cluster {cluster.name} sends to the address that the client meant, {target.host}:{target.port}"
+            f", in {'TLS' if cluster.tls not in (ClientTls.PLAIN, ClientTls.AUTO) else 'plaintext'}",
+            truth=self.proxy.truth,
+            request=flow.request,
+        )
+        if not (cluster.endpoints and cluster.tls is ClientTls.AUTO):
+            return behind([hop], self.walk.deliver(target, self._secured(cluster, flow, None, http)))
+        endpoints = [one for one in cluster.endpoints if one.health is Health.HEALTHY]
+        if target.pod is not None:
+            endpoints = [one for one in endpoints if one.pod == target.pod.ref] or endpoints
+        return behind(
+            [hop], self._fan_out(cluster, [replace(one, port=target.port) for one in endpoints], flow, http)
+        )
+
+    def _endpoints(
+        self, cluster: Cluster, own: Flow, onward: Flow, action: Forward | None, http: bool
+    ) -> list[Branch]:
+        endpoints = cluster.endpoints
+        usable = [one for one in endpoints if one.health is Health.HEALTHY]
+        if not usable and cluster.panic:
+            usable = list(endpoints)
+        service = self._service(cluster)
+        if (
+            not usable
+            and not endpoints
+            and service is not None
+            and (ways := self._knative(cluster, service, onward))
+        ):
+            return ways
+        if not usable:
+            doubt = network.doubt(self.walk.world, service) if service is not None and not endpoints else ""
+            if doubt and self.proxy.truth == "intent":
+                return self.walk.unknown(
+                    own, _cluster_ref(cluster, self.at), f"endpoints of {cluster.name}: {doubt}"
+                )
+            why = self._why_empty(cluster, service, endpoints)
+            rejected = (*network.unready(endpoints), *losers.excluded(cluster.excluded))
+            blame = (_cluster_ref(cluster, self.at), *(one.ref for one in cluster.origins))
+            if not http:
+                return self.walk.failed(
+                    own, _cluster_ref(cluster, self.at), "reset", why, rejected=rejected, blame=blame
+                )
+            return self._empty(cluster, own, why, rejected=rejected, blame=blame)
+        if action is not None and action.auto_host and usable[0].hostname:
+            onward = onward.to(request=replace(onward.request, authority=usable[0].hostname))
+        if cluster.external and not any(one.pod for one in usable):
+            return self._outside(cluster, usable[0], onward)
+        hop = self._forwards(cluster, usable, endpoints)
+        return behind([hop], self._fan_out(cluster, usable, onward, http))
+
+    def _knative(self, cluster: Cluster, service: Obj, flow: Flow) -> list[Branch] | None:
+        from kgdiag.trace import knative
+
+        declared = next((one for one in service_ports(service) if one.port == cluster.port), None)
+
+        def secured(sidecar: bool) -> Flow:
+            return self._secured(cluster, flow, Endpoint("", 0, tls=sidecar), True)
+
+        return knative.public_endpoints(self.walk, service, declared, secured)
+
+    def _outside(self, cluster: Cluster, endpoint: Endpoint, flow: Flow) -> list[Branch]:
+        host = endpoint.hostname or endpoint.address
+        inside = self.walk.host(host, endpoint.port, self._secured(cluster, flow, endpoint, True))
+        if inside is not None:
+            return inside
+        return self.walk.external(host, endpoint.port, flow, cluster.service)
+
+    def _service(self, cluster: Cluster) -> Obj | None:
+        ref = cluster.service
+        if ref is None or (ref.group, ref.kind) != ("", "Service"):
+            return None
+        return self.walk.world.get(kinds.SERVICE, ref.namespace, ref.name)
+
+    def _why_empty(self, cluster: Cluster, service: Obj | None, endpoints: Sequence[Endpoint]) -> str:
+        head = f"cluster {cluster.name} has no healthy endpoint"
+        if service is None or cluster.subset:
+            subset = f": no ready pod has the labels of subset {cluster.subset}" if cluster.subset else ""
+            return head + subset
+        declared = next((one for one in service_ports(service) if one.port == cluster.port), None)
+        if declared is None:
+            return head
+        return f"{head}: {network.why_empty(self.walk.world, service, declared, endpoints)}"
+
+    def _forwards(self, cluster: Cluster, usable: Sequence[Endpoint], all_: Sequence[Endpoint]) -> Hop:
+        at = _cluster_ref(cluster, self.at)
+        secure = [one for one in usable if self._is_mesh(cluster, one)]
+        if cluster.tls in (ClientTls.SIMPLE, ClientTls.MUTUAL):
+            how = f"TLS, server name {cluster.sni or 'none'}"
+        elif len(secure) == len(usable):
+            how = "the mesh's TLS"
+        else:
+            how = "plaintext" if not secure else f"the mesh's TLS to {len(secure)} of {len(usable)}"
+        detail = f"{network.describe(self.walk.world, usable)}; {how}"
+        evidence = tuple(item for origin in cluster.origins for item in origin.evidence)
+        rejected = (*network.unready(all_), *losers.excluded(cluster.excluded))
+        hop = Hop(at, Act.FORWARDS, detail, evidence, losers.nearest(rejected), self.proxy.truth)
+        return verify.with_commands(hop, self.proxy, "endpoint", name=cluster.name)
+
+    @staticmethod
+    def _is_mesh(cluster: Cluster, endpoint: Endpoint | None) -> bool:
+        auto = cluster.tls is ClientTls.AUTO and endpoint is not None and endpoint.tls
+        return cluster.tls is ClientTls.MESH or auto
+
+    def _fan_out(self, cluster: Cluster, usable: Sequence[Endpoint], flow: Flow, http: bool) -> list[Branch]:
+        service = self._service(cluster)
+        declared = flow.declared
+        if service is not None:
+            port = next((one for one in service_ports(service) if one.port == cluster.port), None)
+            declared = network.declared_protocol(port) if port else ""
+        flow = flow.to(declared=declared)
+        kinds_of: dict[bool, list[Endpoint]] = {}
+        for one in usable:
+            kinds_of.setdefault(self._is_mesh(cluster, one), []).append(one)
+        branches: list[Branch] = []
+        for members in kinds_of.values():
+            ways = self.walk.spread(members, self._secured(cluster, flow, members[0], http), service)
+            branches += scaled(len(members) / len(usable), ways)
+        return merged(branches)
+
+    def _secured(self, cluster: Cluster, flow: Flow, endpoint: Endpoint | None, http: bool) -> Flow:
+        """The flow with the TLS that the cluster speaks, and the request's scheme to go with it."""
+        h2 = bool(cluster.http2) or flow.request.grpc
+        if self._is_mesh(cluster, endpoint):
+            alpn: tuple[str, ...] = (MESH_H2_ALPN if h2 else MESH_HTTP_ALPN) if http else MESH_TCP_ALPN
+            identity = self.proxy.identity
+            layer = Hello(
+                cluster.sni or _mesh_sni(cluster.name), alpn, "mesh", identity, identity is not None
+            )
+        elif cluster.tls in (ClientTls.SIMPLE, ClientTls.MUTUAL):
+            alpn = (("h2",) if h2 else HTTP_ALPN[1:]) if http else ()
+            layer = Hello(cluster.sni, alpn, "file" if cluster.tls is ClientTls.MUTUAL else "none")
+        else:
+            return flow.to(request=_schemed(flow.request, tls=False)) if http else flow
+        request = _schemed(flow.request, tls=True) if http else flow.request
+        return flow.to(layers=(layer, *flow.layers), request=request)
+
+    def _verified(self, branches: list[Branch], what: str, **where: str) -> list[Branch]:
+        return [
+            replace(one, hops=(verify.with_commands(one.hops[0], self.proxy, what, **where), *one.hops[1:]))  # type: ignore[arg-type]
+            for one in branches
+        ]
+
+
+# -- small things --------------------------------------------------------------------------------------
+
+
+def _schemed(request: Request, *, tls: bool) -> Request:
+    if not request.is_http:
+        return request
+    base = "grpc" if request.grpc else "http"
+    return replace(request, scheme=base + "s" if tls else base)
+
+
+def _mesh_sni(name: str) -> str | None:
+    """``outbound_.80_.v1_.host`` of ``outbound|80|v1|host``. Source: istio BuildDNSSrvSubsetKey."""
+    parts = name.split("|")
+    return "{}_.{}_.{}_.{}".format(*parts) if len(parts) == 4 else None
+
+
+def _normalized(connections: HttpConnections, request: Request) -> Request:
+    path = request.path
+    if connections.escaped_slashes == "decode":
+        path = _decoded(path)
+    if connections.normalize_path:
+        path = normalize(path, merge_slashes=connections.merge_slashes)
+    elif connections.merge_slashes:
+        path = normalize(path, merge_slashes=True)
+    return request if path == request.path else replace(request, path=path)
+
+
+def _decoded(path: str) -> str:
+    for mark, plain in (("%2F", "/"), ("%2f", "/"), ("%5C", "\\"), ("%5c", "\\")):
+        path = path.replace(mark, plain)
+    return path
+
+
+def _first_route(host: VirtualHost, request: Request) -> Route | None:
+    return next((route for route in host.routes if miss(route.match, request) is None), None)
+
+
+def _rewritten(share: WeightedCluster, action: Forward, route: Route, request: Request) -> Request:
+    """Host and path after the rewrites of a destination, or of its route."""
+    host = share.host_rewrite or action.host_rewrite
+    if host:
+        request = replace(request, authority=host)
+    rewrite = share.path_rewrite or action.path_rewrite
+    if rewrite is None:
+        return request
+    path = rewrite_path(rewrite, route.match.path, request.path)
+    bare, mark, query = path.partition("?")
+    return replace(request, path=bare, query=query if mark else request.query)
+
+
+def _named(route: Route, at: Ref) -> str:
+    return f"{at} {route.origin.part}" if route.origin and route.origin.part else str(at)
+
+
+def _why(route: Route, at: Ref) -> str:
+    from kgdiag.trace.match import describe
+
+    conditions = []
+    if route.match.path is not None:
+        conditions.append(f"path {describe(route.match.path)}")
+    for header in route.match.headers:
+        wanted = describe(header.match) if header.match else "present"
+        conditions.append(f"{header.name} {'not ' if header.invert else ''}{wanted}")
+    for parameter in route.match.query:
+        conditions.append(
+            f"query {parameter.name} {describe(parameter.match) if parameter.match else 'present'}"
+        )
+    return f"{_named(route, at)} matches{': ' + ', '.join(conditions) if conditions else ' everything'}"
+
+
+def _cluster_ref(cluster: Cluster, otherwise: Ref) -> Ref:
+    return cluster.service or (cluster.origins[0].ref if cluster.origins else otherwise)
