@@ -1,4 +1,7 @@
-"""Fixtures of the tests on the kind cluster. Without a cluster they are skipped; KGDIAG_E2E_REQUIRED=1 makes that a failure."""
+"""Fixtures of the tests on the kind cluster.
+
+Without a cluster they are skipped; KGDIAG_E2E_REQUIRED=1 makes that a failure.
+"""
 
 from __future__ import annotations
 

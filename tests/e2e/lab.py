@@ -1,6 +1,6 @@
 """The kind cluster of `kind-configs/up`, as the tests use it: objects, requests, proxies, and kgdiag itself.
 
-Requests are sent with curl, from this machine (to 127.0.0.1 only) or from a pod, and come back as one `Answer`.
+Requests are sent with curl, from this machine (to 127.0.0.1 only) or from a pod; each comes back as an `Answer`.
 """
 
 from __future__ import annotations
@@ -145,7 +145,10 @@ def curl_arguments(
     options: Iterable[str] = (),
     timeout: float = 8,
 ) -> list[str]:
-    """Arguments of curl for one request; `connect` is "ADDRESS:PORT", the name in the URL then gives only the SNI."""
+    """Arguments of curl for one request.
+
+    With `connect` ("ADDRESS:PORT") the name in the URL gives the SNI only, and no name is resolved.
+    """
     arguments = [
         "curl",
         "-sS",
@@ -327,8 +330,8 @@ class Cluster:
         """Wait until what was applied so far has reached the proxies.
 
         `gateways`: "istio" (classic gateways and sidecars), "istio-api" (Gateway API of class istio),
-        "envoy-gateway"; all without arguments. Each control plane handles changes in order, so a marker object is
-        changed last, and a request shows when the marker has arrived.
+        "envoy-gateway"; all without arguments. Each control plane handles changes in order, so a marker object
+        is changed last, and a request shows when the marker has arrived.
         """
         token = secrets.token_hex(4)
         wanted = gateways or tuple(_MARKERS)
