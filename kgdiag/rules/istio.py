@@ -6,9 +6,14 @@ at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from kgdiag.dialects.istio.mesh import Mesh, is_gateway_pod, mesh_of
+from kgdiag.dialects.istio import registry
+from kgdiag.dialects.istio.hosts import subset_of
+from kgdiag.dialects.istio.mesh import Mesh, is_gateway_pod, mesh_of, resolve_host
+from kgdiag.dialects.istio.routes import gateways_of
 from kgdiag.dialects.istio.servers import (
     Merged,
     Server,
@@ -17,11 +22,12 @@ from kgdiag.dialects.istio.servers import (
     resolve_port,
     targets_of,
 )
-from kgdiag.graph.core import ServicePort, pods_of, service_ports, services_of
+from kgdiag.graph.core import ServicePort, cluster_name, pods_of, service_ports, services_of
 from kgdiag.graph.labels import SelectorIndex
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
+from kgdiag.rules.common import group_by, mappings
 
 AGENT_PORTS = frozenset((15000, 15001, 15004, 15006, 15008, 15012, 15014, 15017, 15020, 15021, 15053, 15090))
 
@@ -101,3 +107,91 @@ def mesh_for(world: World, gateway: Obj) -> Mesh:
     """The mesh of a Gateway's pods, the default one where it has none."""
     pods = gateway_pods(world, gateway)
     return mesh_of(world, pods[0] if pods else None)
+
+
+# -- VirtualServices -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One destination of a VirtualService. ``host`` is as written, ``full`` with a short name completed;
+    ``port`` None and ``subset`` "" where it names none."""
+
+    route: Obj
+    part: str
+    host: str
+    full: str
+    port: int | None
+    subset: str
+    http: bool
+
+
+def destinations(mesh: Mesh, route: Obj) -> Iterator[Destination]:
+    """All destinations of a VirtualService, in its order."""
+    for kind in ("http", "tls", "tcp"):
+        for at, entry in enumerate(route.items(("spec", kind))):
+            if not isinstance(entry, Mapping):
+                continue
+            for part, raw in _destination_parts(entry):
+                host = str(raw.get("host") or "")
+                if not host:
+                    continue
+                port = raw.get("port")
+                number = port.get("number") if isinstance(port, Mapping) else None
+                yield Destination(
+                    route,
+                    f"spec.{kind}[{at}].{part}",
+                    host,
+                    resolve_host(host, route.namespace, mesh.domain).lower(),
+                    number if isinstance(number, int) else None,
+                    str(raw.get("subset") or ""),
+                    kind == "http",
+                )
+
+
+def _destination_parts(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key in ("route", "mirrors"):
+        for at, item in mappings(entry.get(key)):
+            if isinstance(item.get("destination"), Mapping):
+                yield f"{key}[{at}].destination", item["destination"]
+    if isinstance(entry.get("mirror"), Mapping):
+        yield "mirror", entry["mirror"]
+
+
+def find_gateway(world: World, name: str) -> Obj | None:
+    """The Gateway of a resolved name, ``namespace/name``."""
+    namespace, _, rest = name.partition("/")
+    return world.get(kinds.ISTIO_GATEWAY, namespace, rest)
+
+
+def services_named(world: World, mesh: Mesh, host: str) -> list[registry.Service]:
+    """What istiod knows under a host: a Service, else ServiceEntries, those with a wildcard last."""
+    found: list[registry.Service] = []
+    named = cluster_name(host, mesh.domain)
+    if named and host.endswith(mesh.domain):
+        service = world.get(kinds.SERVICE, named[1], named[0])
+        if service is not None:
+            found.append(registry.of_service(mesh, service))
+    exact, wild = _entry_hosts(world, mesh)
+    found += exact.get(host, [])
+    return found or [entry for entry in wild if entry.host != "*" and subset_of(host, entry.host)]
+
+
+def _entry_hosts(
+    world: World, mesh: Mesh
+) -> tuple[dict[str, list[registry.Service]], list[registry.Service]]:
+    entries = registry.entries(world, mesh)
+
+    def collect() -> tuple[dict[str, list[registry.Service]], list[registry.Service]]:
+        exact: dict[str, list[registry.Service]] = {}
+        for entry in entries:
+            exact.setdefault(entry.host, []).append(entry)
+        return exact, [entry for entry in entries if entry.host.startswith("*")]
+
+    return world.memo(("entry hosts", mesh.revision), collect)
+
+
+def by_gateway(world: World) -> dict[str, list[Obj]]:
+    """VirtualServices by the gateways that they are bound to (``namespace/name``, ``mesh``)."""
+    routes = world.all(kinds.VIRTUAL_SERVICE)
+    return group_by(world, "virtual services by gateway", routes, gateways_of)

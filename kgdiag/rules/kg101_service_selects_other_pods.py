@@ -4,9 +4,9 @@
 A Service whose name is not that of the pods that it selects, where this matters:
 
 - It selects gateway pods of another name, as Kubeflow's `knative-local-gateway` selects
-  `cluster-local-gateway` pods. Where the Gateways that should answer open its target ports on the same pods,
-  this is a fact (info). Where a Gateway opens a target port on other pods only, nothing listens behind the
-  Service, and it is an error.
+  `cluster-local-gateway` pods. Where the Gateways that should answer open its target ports on the same
+  pods, this is a fact (info). Where a Gateway opens a target port on other pods only, nothing listens
+  behind the Service, and it is an error.
 - Pods with the Service's own name as their `app` label exist in the namespace, and the Service selects
   others (warning).
 

@@ -13,8 +13,8 @@ answers 503 with flag UH, and some Gateway API implementations answer 500.
 `kubectl get pods -n NAMESPACE -l SELECTOR` prints nothing, and the Service's EndpointSlices are empty.
 
 ## How to fix it
-Correct the label that differs, on the Service or in the pod template; or move the Service to the namespace of
-the pods, since selectors never cross namespaces.
+Correct the label that differs, on the Service or in the pod template; or move the Service to the namespace
+of the pods, since selectors never cross namespaces.
 
 ## What it does not report
 Services without a selector and ExternalName Services (nothing is selected). Services that Knative scales to

@@ -10,16 +10,17 @@
 The connection is refused: a client sees `connection refused`, an Envoy answers 503 with flag UF.
 
 ## How to prove it
-`istioctl proxy-config listeners POD -n NAMESPACE --port PORT` prints no listener; for an app, `kubectl exec`
-into the pod and look at what it listens on.
+`istioctl proxy-config listeners POD -n NAMESPACE --port PORT` prints no listener; for an app, `kubectl
+exec` into the pod and look at what it listens on.
 
 ## How to fix it
-Create a Gateway with a server on the port, or drop the Service port; for an app, set `targetPort` to the port
-that it listens on.
+Create a Gateway with a server on the port, or drop the Service port; for an app, set `targetPort` to the
+port that it listens on.
 
 ## What it does not report
 A numeric target port that no container declares, by itself: declarations are informational. The ports of
-Istio's own agent (15020, 15021, 15090, …). Knative's Services. Gateway pods that no Gateway programs at all.
+Istio's own agent (15020, 15021, 15090, …). Knative's Services. Gateway pods that no Gateway programs at
+all.
 """
 
 from __future__ import annotations

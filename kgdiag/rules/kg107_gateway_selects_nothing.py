@@ -1,8 +1,8 @@
 """Gateway selector matches no gateway pod
 
 ## What it finds
-An Istio Gateway whose `spec.selector` no gateway pod satisfies, in any namespace. Pods that the selector does
-match but that run no gateway proxy do not count: Gateways program nothing else.
+An Istio Gateway whose `spec.selector` no gateway pod satisfies, in any namespace. Pods that the selector
+does match but that run no gateway proxy do not count: Gateways program nothing else.
 
 ## Why it matters
 No proxy opens the Gateway's ports. What sends requests there finds no listener (connection refused), or,

@@ -2,24 +2,24 @@
 
 ## What it finds
 Gateway pods that two Services select, both with the port that a Gateway's server names, but with different
-target ports, and neither excluded from translation. istiod takes the oldest of them (then the first by name):
-the server listens on that one's target port, and nothing listens on the other's.
+target ports, and neither excluded from translation. istiod takes the oldest of them (then the first by
+name): the server listens on that one's target port, and nothing listens on the other's.
 
 ## Why it matters
-The Service that lost leads to a closed port: connection refused, 503 with flag UF through an Envoy. Which of
-them loses depends on their age, so it changes when one is created anew. Kubeflow's `knative-local-gateway`
-(80→8081) beside `cluster-local-gateway` (80→8080) is the known case.
+The Service that lost leads to a closed port: connection refused, 503 with flag UF through an Envoy. Which
+of them loses depends on their age, so it changes when one is created anew. Kubeflow's
+`knative-local-gateway` (80→8081) beside `cluster-local-gateway` (80→8080) is the known case.
 
 ## How to prove it
 `istioctl proxy-config listeners POD -n NAMESPACE` shows the target port of the older Service only.
 
 ## How to fix it
-Label the Service that must not decide with `experimental.istio.io/disable-gateway-port-translation=true`, as
-Knative ships it for `knative-local-gateway`.
+Label the Service that must not decide with `experimental.istio.io/disable-gateway-port-translation=true`,
+as Knative ships it for `knative-local-gateway`.
 
 ## What it does not report
-Services whose target port another server opens by its own number anyway, and Services with that label. Where
-the right one wins today, it is a warning.
+Services whose target port another server opens by its own number anyway, and Services with that label.
+Where the right one wins today, it is a warning.
 """
 
 from __future__ import annotations

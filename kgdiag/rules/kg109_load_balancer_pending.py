@@ -1,8 +1,8 @@
 """LoadBalancer Service without an address
 
 ## What it finds
-A Service of type LoadBalancer whose `status.loadBalancer.ingress` is empty, with what the cluster seems to be
-(kind, minikube, k3s) by its nodes, and how to reach the Service there.
+A Service of type LoadBalancer whose `status.loadBalancer.ingress` is empty, with what the cluster seems to
+be (kind, minikube, k3s) by its nodes, and how to reach the Service there.
 
 ## Why it matters
 Nothing outside has an address to connect to: `kubectl get svc` shows `<pending>`, scripts that read the IP

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from kgdiag.graph.world import World
-from kgdiag.model.finding import Finding
+from kgdiag.model.finding import Finding, Severity
+from kgdiag.model.note import NoteCode
 from kgdiag.model.read import Status
 from kgdiag.model.ref import Ref
 from kgdiag.model.report import Skipped
@@ -29,8 +31,30 @@ def run(world: World, rules: Iterable[Rule], scope: Scope) -> tuple[list[Finding
         if reason := _unreadable(world, item, scope):
             skipped.append(Skipped(item.id, reason))
         for finding in found:
-            findings.setdefault((finding.rule, finding.object, finding.message), finding)
+            sure = _sure(world, finding)
+            findings.setdefault((sure.rule, sure.object, sure.message), sure)
     return sorted(findings.values(), key=lambda finding: finding.sort_key), skipped
+
+
+def _sure(world: World, finding: Finding) -> Finding:
+    """A finding that rests on an object that files have several of is a fact, no fault.
+
+    Files that are not a whole cluster often hold alternatives (samples, overlays), of which one is applied.
+    """
+    if world.complete or finding.severity is Severity.INFO or not world.documents:
+        return finding
+    several = world.memo("objects that files have several of", lambda: _several(world))
+    if several.isdisjoint({finding.object, *(item.object for item in finding.evidence)}):
+        return finding
+    return replace(finding, severity=Severity.INFO)
+
+
+def _several(world: World) -> frozenset[Ref]:
+    return frozenset(
+        note.object
+        for note in world.documents
+        if note.code is NoteCode.DUPLICATE_OBJECT and note.object is not None
+    )
 
 
 def _unreadable(world: World, item: Rule, scope: Scope) -> str:
