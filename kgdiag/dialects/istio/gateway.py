@@ -421,45 +421,53 @@ def _agent_listener(port: int) -> Listener:
     return Listener(f"0.0.0.0_{port}", "0.0.0.0", port, (chain,))
 
 
+Member = tuple[Obj, RouteContext]
+
+
+def _key(member: Member) -> tuple[str, int]:
+    return (member[1].gateway, id(member[0]))
+
+
+def _once(members: Iterable[Member]) -> list[Member]:
+    return list({_key(member): member for member in reversed(list(members))}.values())[::-1]
+
+
 class _RouteConfig:
-    """Virtual hosts of one route config: by host, each with the VirtualServices that give it routes."""
+    """Virtual hosts of one route config: by host, each with the VirtualServices that give it routes.
+
+    A VirtualService stands there once for each Gateway that brings it, in the order of the servers: what it
+    gives may differ by Gateway. The first server of a Gateway decides the port that its matches see.
+    """
 
     def __init__(self, state: _Gateway, name: str, servers: Sequence[Server]) -> None:
         self.state, self.name, self.servers = state, name, servers
-        self.members: dict[str, list[Obj]] = {}
+        self.members: dict[str, list[Member]] = {}
         self.redirects: set[str] = set()
-        self.contexts: dict[tuple[str, int], RouteContext] = {}  # (gateway, VirtualService): its first server
-        self.routes: dict[int, tuple[Route, ...]] = {}
-        self.bound: dict[int, Obj] = {}
+        self.contexts: dict[str, RouteContext] = {}
+        self.made: dict[tuple[str, int], tuple[Route, ...]] = {}
+        self.bound: set[int] = set()
         self.without: dict[int, tuple[Obj, str]] = {}  # bound, but without a virtual host here
-        self.gateways: dict[int, list[str]] = {}
         for server in servers:
             self._add(server)
 
     def _add(self, server: Server) -> None:
-        context = self.state.context(server)
+        context = self.contexts.setdefault(server.name, self.state.context(server))
         covers: dict[str, hosts.Hosts] = {}
         for one in self.state.bound(server.name):
-            names = hosts_of(one, self.state.mesh)
             if one.namespace not in covers:
                 covers[one.namespace] = hosts.Hosts(hosts.for_namespace(server.hosts, one.namespace))
-            shared = covers[one.namespace].intersection(names)
+            shared = covers[one.namespace].intersection(hosts_of(one, self.state.mesh))
             if not shared:
                 reason = f"none of its hosts lies within those of {server.name} ({', '.join(server.hosts)})"
                 self.without.setdefault(id(one), (one, reason))
                 continue
-            known = self.contexts.setdefault((server.name, id(one)), context)
-            if not any_route(known, one):
-                self.without.setdefault(
-                    id(one), (one, "none of its http entries is for this gateway and port")
-                )
+            if not any_route(context, one):
+                reason = f"none of its http entries is for {server.name} port {context.server_port}"
+                self.without[id(one)] = (one, reason)
                 continue
-            self.bound[id(one)] = one
-            self.gateways.setdefault(id(one), []).append(server.name)
+            self.bound.add(id(one))
             for name in shared:
-                members = self.members.setdefault(name.lower(), [])
-                if one not in members:
-                    members.append(one)
+                self.members.setdefault(name.lower(), []).append((one, context))
                 if server.https_redirect:
                     self.redirects.add(name.lower())
         if server.https_redirect:
@@ -469,11 +477,11 @@ class _RouteConfig:
 
     def lowered(self) -> RouteConfig:
         port = self.servers[0].number if self.servers else 0
-        grouped: dict[tuple[tuple[int, ...], bool], list[str]] = {}
+        grouped: dict[tuple[tuple[tuple[str, int], ...], bool], list[str]] = {}
         for name in sorted(self.members, key=hosts.specificity):
-            key = (tuple(id(one) for one in self.members[name]), name in self.redirects)
-            grouped.setdefault(key, []).append(name)
-        made = [self._virtual_host(names, port) for names in grouped.values()]
+            keys = tuple(_key(member) for member in self.members[name])
+            grouped.setdefault((keys, name in self.redirects), []).append(name)
+        made = [self._virtual_host(names) for names in grouped.values()]
         if not made:
             made = [VirtualHost(f"blackhole:{port}", ("*",))]
         origin = self.state.merged.origin(self.servers[0]) if self.servers else None
@@ -485,39 +493,33 @@ class _RouteConfig:
             excluded_for=self._excluded_for,
         )
 
-    def _virtual_host(self, names: list[str], port: int) -> VirtualHost:
+    def _virtual_host(self, names: list[str]) -> VirtualHost:
         members = self.members[names[0]]
-        origin = (
-            Origin(members[0].ref, "spec.hosts", (members[0].evidence("spec.hosts"),)) if members else None
-        )
+        first = next(iter(members), None)
+        port = first[1].server_port if first else self._redirect_port(names[0])
         return VirtualHost(
             name=f"{names[0]}:{port}",
             domains=tuple(names),
             make_routes=lambda: self._routes(members),
             require_tls="all" if names[0] in self.redirects else "none",
-            origin=origin,
-            make_excluded=lambda: self._dropped(members),
+            origin=Origin(first[0].ref, "spec.hosts", (first[0].evidence("spec.hosts"),)) if first else None,
+            make_excluded=lambda: tuple(
+                found for one, context in _once(members) for found in http_excluded(context, one)
+            ),
         )
 
-    def _contexts(self, one: Obj) -> list[RouteContext]:
-        return [self.contexts[gateway, id(one)] for gateway in dict.fromkeys(self.gateways[id(one)])]
+    def _redirect_port(self, name: str) -> int:
+        return next(one.number for one in self.servers if name in (host.lower() for host in one.hosts))
 
-    def _routes(self, members: Sequence[Obj]) -> tuple[Route, ...]:
-        if len(members) > _MANY:
+    def _routes(self, members: Sequence[Member]) -> tuple[Route, ...]:
+        """The members' routes; one that two servers of its Gateway bring comes once, for the same effect."""
+        once = _once(members)
+        if len(once) > _MANY:
             self.state.world.all(kinds.SERVICE)
-        for one in members:
-            if id(one) not in self.routes:
-                made = [route for context in self._contexts(one) for route in http_routes(context, one)]
-                self.routes[id(one)] = tuple(made)
-        return catch_all_last(route for one in members for route in self.routes[id(one)])
-
-    def _dropped(self, members: Sequence[Obj]) -> tuple[Excluded, ...]:
-        return tuple(
-            found
-            for one in members
-            for context in self._contexts(one)
-            for found in http_excluded(context, one)
-        )
+        for member in once:
+            if _key(member) not in self.made:
+                self.made[_key(member)] = http_routes(member[1], member[0])
+        return catch_all_last(route for member in once for route in self.made[_key(member)])
 
     def _excluded(self) -> tuple[Excluded, ...]:
         return tuple(
@@ -530,7 +532,7 @@ class _RouteConfig:
         """VirtualServices that name a host, or nearly, and do not serve it here; nearest first."""
         index = bound.index_of(self.state.world, self.state.mesh)
         winner = self._domain(host)
-        serving = {id(one) for one in self.members.get(winner, ())}
+        serving = {id(one) for one, _ in self.members.get(winner, ())}
         found = [self._why_not(one, host, winner) for one in index.naming(host) if id(one) not in serving]
         for name, one in index.near(host):
             if id(one) not in serving and id(one) in self.bound:

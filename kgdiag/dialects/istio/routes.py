@@ -8,11 +8,11 @@ pilot/pkg/model/virtualservice.go (short names, delegates), pilot/pkg/networking
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
-
-import re2
 
 from kgdiag.dialects.istio import registry
 from kgdiag.dialects.istio.mesh import Mesh, resolve_host, visible
@@ -619,7 +619,7 @@ def _path_rewrite(
         return None
     if gateway_api and uri == "/":
         prefix = (_string(match.get("uri")) or ("", ""))[1].removesuffix("/")
-        return PathRewrite("regex", r"/\2", f"^{re2.escape(prefix)}(/?)(.*)")
+        return PathRewrite("regex", r"/\2", f"^{re.escape(prefix)}(/?)(.*)")
     return PathRewrite("prefix", uri)
 
 
@@ -722,9 +722,18 @@ def _cors(raw: Any) -> Cors | None:
         methods=joined("allowMethods"),
         headers=joined("allowHeaders"),
         expose=joined("exposeHeaders"),
-        max_age=str(raw.get("maxAge") or ""),
+        max_age=_seconds(raw.get("maxAge")),
         credentials=credentials if isinstance(credentials, bool) else None,
     )
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 0.000001, "µs": 0.000001, "ns": 0.000000001}
+
+
+def _seconds(duration: Any) -> str:
+    """A Go duration (``1h30m``) in whole seconds, "" where it is none."""
+    found = re.findall(r"(\d+(?:\.\d*)?)(ms|us|µs|ns|h|m|s)", str(duration or ""))
+    return str(int(sum(float(number) * _UNITS[unit] for number, unit in found))) if found else ""
 
 
 # -- matches -------------------------------------------------------------------------------------------
@@ -810,8 +819,11 @@ def _regex(pattern: str) -> StringMatch:
     return StringMatch(How.REGEX if valid_regex(pattern) else How.INVALID, pattern)
 
 
+@lru_cache(maxsize=4096)
 def valid_regex(pattern: str) -> bool:
     """Whether Envoy's regex engine, RE2, takes the pattern."""
+    import re2  # only what has a regex pays for the library
+
     options = re2.Options()
     options.log_errors = False
     try:
