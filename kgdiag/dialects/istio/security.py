@@ -20,7 +20,6 @@ from kgdiag.model import kinds
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import FilterRequest, HttpFilter, Origin, Ruling, Verdict
-from kgdiag.model.read import Status
 from kgdiag.model.ref import Ref
 
 STRICT, PERMISSIVE, DISABLE = "STRICT", "PERMISSIVE", "DISABLE"
@@ -205,10 +204,13 @@ def _unreadable(world: World, mesh: Mesh, pod: Obj) -> Iterable[HttpFilter]:
     """A filter that says "unknown" where policies could not be read: not seen is not fine."""
     for kind in (kinds.REQUEST_AUTHENTICATION, kinds.AUTHORIZATION_POLICY):
         for namespace in dict.fromkeys((mesh.root_namespace, pod.namespace)):
-            if world.status(kind, namespace) in (Status.FORBIDDEN, Status.FAILED):
-                text = f"{kind.name}s of namespace {namespace} could not be read"
-                ruling = Ruling(Verdict.UNKNOWN, text, status=None)
-                yield HttpFilter("unread", partial(_constant, ruling), None, _JWT)
+            if not world.readable(kind, namespace):
+                yield undecided(f"{kind.name}s of namespace {namespace} could not be read")
+
+
+def undecided(reason: str) -> HttpFilter:
+    """A filter that cannot say."""
+    return HttpFilter("unread", partial(_constant, Ruling(Verdict.UNKNOWN, reason, status=None)), None, _JWT)
 
 
 def _constant(ruling: Ruling, _request: FilterRequest) -> Ruling:
