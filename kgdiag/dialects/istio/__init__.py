@@ -5,6 +5,7 @@ from __future__ import annotations
 from kgdiag.dialects.base import Dialect
 from kgdiag.dialects.istio.gateway import gateway_proxy
 from kgdiag.dialects.istio.relations import RELATIONS
+from kgdiag.dialects.istio.sidecar import sidecar_proxy
 from kgdiag.graph.world import World
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Proxy
@@ -17,7 +18,7 @@ def proxy_of(world: World, pod: Obj) -> Proxy | None:
     """The gateway or sidecar that istiod programs in a pod."""
     if GATEWAY_API in pod.labels:
         return None
-    return gateway_proxy(world, pod)
+    return gateway_proxy(world, pod) or sidecar_proxy(world, pod)
 
 
 DIALECT = Dialect("istio", relations=RELATIONS, proxy_of=proxy_of)
