@@ -311,6 +311,8 @@ class EnvoyGateway(Provider):
                 return (
                     f"{match.rule_part}.filters[{index}] has type {item.get('type')}, which is not supported"
                 )
+            if bad := _header_problem(item):
+                return f"{match.rule_part}.filters[{index}]: {bad}"
             if item.get("type") == "RequestMirror":
                 found = self.resolve(place, _mirror_ref(match, index, item))
                 if found.problem:
@@ -623,6 +625,29 @@ def _real_name(route: Obj, ref: BackendRef, key: str, pooled: bool) -> str:
     if "/mirror/" in key:
         return f"{_prefix(route)}/rule/{ref.rule}-mirror-{ref.index}"
     return f"{_prefix(route)}/rule/{ref.rule}" if pooled else key
+
+
+_HEADER_VALUE = re.compile(r"[!-~]+([\t ]?[!-~]+)*")
+
+
+def _header_problem(item: Mapping[str, Any]) -> str:
+    """Why a header modifier is refused: Host cannot be edited, nor be values without printable text."""
+    for field in ("requestHeaderModifier", "responseHeaderModifier"):
+        settings = item.get(field)
+        if not isinstance(settings, Mapping):
+            continue
+        removed = settings.get("remove")
+        names = [str(name) for name in removed] if isinstance(removed, list) else []
+        for how in ("add", "set"):
+            for entry in settings.get(how) or ():
+                if isinstance(entry, Mapping):
+                    names.append(str(entry.get("name") or ""))
+                    if not _HEADER_VALUE.fullmatch(str(entry.get("value", ""))):
+                        return f"the value of header {names[-1]} is not one that can be set"
+        for name in names:
+            if name.lower() == "host" or ":" in name or "/" in name:
+                return f"header {name} cannot be edited; URLRewrite changes the Host"
+    return ""
 
 
 def _redirect(settings: Mapping[str, Any], match: Match, listener: ListenerSpec) -> Redirect:

@@ -340,12 +340,12 @@ def _route_config(port: _Port, items: Sequence[ListenerState]) -> RouteConfig:
 def _virtual_host(
     place: Place, host: str, attached: list[tuple[ListenerSpec, Attached]], listeners: Sequence[ListenerSpec]
 ) -> VirtualHost:
-    listener = attached[0][0]
+    listener, first = attached[0]
     return VirtualHost(
         name=place.provider.virtual_host_name(listener, host),
         domains=(host,),
         make_routes=lambda: tuple(_routes(place, host, attached)),
-        origin=Origin(listener.owner.ref, listener.part, (listener.evidence("hostname"),)),
+        origin=Origin(first.route.ref, "spec.hostnames", (first.route.evidence("spec.hostnames"),)),
         make_excluded=lambda: tuple(_excluded(place, listeners, host)),
     )
 

@@ -30,6 +30,15 @@ from kgdiag.model.proxy import (
 )
 
 EXACT, PREFIX, REGEX = "Exact", "PathPrefix", "RegularExpression"
+FILTER_FIELDS = {
+    "RequestHeaderModifier": "requestHeaderModifier",
+    "ResponseHeaderModifier": "responseHeaderModifier",
+    "RequestMirror": "requestMirror",
+    "RequestRedirect": "requestRedirect",
+    "URLRewrite": "urlRewrite",
+    "CORS": "cors",
+    "ExtensionRef": "extensionRef",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class Match:
         """The settings of the first filter of a type, None where there is none."""
         for item in self.filters:
             if item.get("type") == kind:
-                settings = item.get(kind[0].lower() + kind[1:] if kind != "CORS" else "cors")
+                settings = item.get(FILTER_FIELDS[kind])
                 return settings if isinstance(settings, Mapping) else {}
         return None
 
