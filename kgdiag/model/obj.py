@@ -71,12 +71,23 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One fact: this field of this object has this value; ``file`` is ``path:line``, None for live reads."""
+    """One fact: this field of this object has this value.
+
+    ``where`` is ``path:line``, the place of the object (then the field's line is looked for when ``file`` is
+    asked for: most evidence is never shown), or None for live reads.
+    """
 
     object: Ref
     field: str
     value: Any
-    file: str | None = None
+    where: str | Place | None = None
+
+    @property
+    def file(self) -> str | None:
+        """``path:line`` of the field, None for live reads."""
+        if isinstance(self.where, Place):
+            return self.where.at(parse_path(self.field))
+        return self.where
 
     def to_json(self) -> dict[str, Any]:
         """The contract's EVIDENCE."""
@@ -163,6 +174,5 @@ class Obj:
 
     def evidence(self, field_path: str, value: Any = ...) -> Evidence:
         """This object's field as evidence; its value is read unless it is given."""
-        path = parse_path(field_path)
-        where = self.place.at(path) if self.place else None
-        return Evidence(self.ref, field_path, self.get(path) if value is ... else value, where)
+        found = self.get(field_path) if value is ... else value
+        return Evidence(self.ref, field_path, found, self.place)
