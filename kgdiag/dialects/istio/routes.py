@@ -437,18 +437,22 @@ def _route(
         # A single destination's edits are appended to the route's own: one list, applied in order.
         more_request, more_response, _ = _header_edits(destinations[0][1].get("headers"))
         request, response = _joined(request, more_request), _joined(response, more_response)
-    names = [str(one["name"]) for one in (raw, match) if one.get("name")]
+    name = str(raw.get("name") or "")
     return Route(
         match=route_match(match, path_elements=bool(virtual_service.annotations.get(SEMANTICS))),
         action=action,
-        origin=Origin(entry.owner.ref, part),
-        name=".".join(names),
+        origin=_origin(entry.owner, part),
+        name=f"{name}.{match['name']}" if match.get("name") else name,
         request_headers=request,
         response_headers=response,
         fault=_fault(raw.get("fault")),
         cors=_cors(raw.get("corsPolicy")),
         mirrors=_mirrors(context, virtual_service, entry) if isinstance(action, Forward) else (),
     )
+
+
+def _origin(owner: Obj, part: str) -> Origin:
+    return Origin(owner.ref, part, (owner.evidence(part),))
 
 
 def _action(
@@ -549,7 +553,7 @@ def _clusters(
                 request_headers=HeaderEdits() if single else request,
                 response_headers=HeaderEdits() if single else response,
                 host_rewrite=None if single else authority or None,
-                origin=Origin(entry.owner.ref, f"{entry.part}.route[{at}].destination"),
+                origin=_origin(entry.owner, f"{entry.part}.route[{at}].destination"),
             )
         )
     return tuple(out)
@@ -590,7 +594,7 @@ def _mirrors(context: RouteContext, virtual_service: Obj, entry: Entry) -> tuple
         WeightedCluster(
             destination_cluster(context, virtual_service, destination),
             weight=max(1, round(percent)),
-            origin=Origin(entry.owner.ref, f"{entry.part}.{part}"),
+            origin=_origin(entry.owner, f"{entry.part}.{part}"),
         )
         for part, destination, percent in out
         if percent > 0
