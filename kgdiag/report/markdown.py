@@ -10,7 +10,7 @@ from kgdiag.model.explanation import Explanation, State, Table
 from kgdiag.model.finding import Command, Finding
 from kgdiag.model.trace import Trace
 from kgdiag.report.escape import clean
-from kgdiag.report.words import evidence_text, named, outcome_text, gap_text, share_text, verdict
+from kgdiag.report.words import evidence_text, gap_text, named, outcome_text, share_text, verdict
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 

@@ -21,9 +21,9 @@ from kgdiag.report.escape import clean
 from kgdiag.report.words import (
     FLAGS,
     evidence_text,
-    named,
-    outcome_text,
     gap_text,
+    named,
+    outcome_line,
     share_text,
     verdict,
 )
@@ -237,12 +237,7 @@ def _path(page: _Page, path: PathTaken, number: int, of: int) -> None:
         _hop(page, hop, at)
     outcome = path.outcome
     mark, style = _RESULT[outcome.result]
-    line = Text(f"{mark} {outcome_text(outcome)}", style=style)
-    if outcome.pods:
-        shown = ", ".join(clean(f"{pod.namespace}/{pod.name}") for pod in outcome.pods[:3])
-        more = f" and {len(outcome.pods) - 3} more" if len(outcome.pods) > 3 else ""
-        line.append(f" to {shown}{more}")
-    line.append(f"  {clean(outcome.reason)}")
+    line = Text(f"{mark} {outcome_line(outcome)}", style=style)
     if outcome.flag in FLAGS:
         line.append(f" [{outcome.flag}: {FLAGS[outcome.flag]}]", style="dim")
     page.line(line, indent=2)

@@ -95,6 +95,12 @@ def outcome_text(outcome: Outcome) -> str:
     return clean(f"{outcome.status}{flag}")
 
 
+def outcome_line(outcome: Outcome) -> str:
+    """What the client gets and why, without saying it twice."""
+    words, reason = outcome_text(outcome), clean(outcome.reason)
+    return reason if reason.lower().startswith(words.lower()) else f"{words}: {reason}"
+
+
 def share_text(path: PathTaken) -> str:
     """``30 %`` where a path is one of several branches."""
     return "" if path.weight >= 0.9999 else f"{path.weight * 100:.4g} %"
@@ -108,7 +114,7 @@ def verdict(trace: Trace) -> str:
     statuses = {(path.outcome.result, path.outcome.status, path.outcome.reason) for path in trace.paths}
     first = trace.paths[0].outcome
     if len(statuses) == 1:
-        return f"{outcome_text(first)}: {clean(first.reason)}"
+        return outcome_line(first)
     if kinds == {Result.DELIVERED}:
         backends = list(dict.fromkeys(_backend(path) for path in trace.paths))
         return f"delivered, {len(trace.paths)} ways: " + "; ".join(backends)

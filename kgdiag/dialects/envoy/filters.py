@@ -94,15 +94,8 @@ def route_filters(host: Json, route: Json, matches: Matches) -> tuple[HttpFilter
 
 def _kind(name: str, config: Json) -> str:
     kind = str(config.get("@type", "")).rpartition(".")[2]
-    by_type = {
-        "RBAC": "rbac", "RBACPerRoute": "rbac", "JwtAuthentication": "jwt_authn", "PerRouteConfig": "jwt_authn",
-        "ExtAuthz": "ext_authz", "ExtAuthzPerRoute": "ext_authz", "BasicAuth": "basic_auth",
-        "BasicAuthPerRoute": "basic_auth", "ApiKeyAuth": "api_key_auth", "ApiKeyAuthPerRoute": "api_key_auth",
-        "OAuth2": "oauth2", "ExternalProcessor": "ext_proc", "RateLimit": "rate_limit", "HTTPFault": "fault",
-        "Cors": "cors",
-    }  # fmt: skip
     return (
-        by_type.get(kind) or _SHORT.get(name.partition("/")[0]) or name.rpartition(".")[2].partition("/")[0]
+        _BY_TYPE.get(kind) or _SHORT.get(name.partition("/")[0]) or name.rpartition(".")[2].partition("/")[0]
     )
 
 
