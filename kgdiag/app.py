@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kgdiag.dialects import all_kinds, dialects
@@ -17,6 +17,7 @@ from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
 from kgdiag.model.read import Origin, Read, Source
+from kgdiag.model.ref import Ref
 from kgdiag.model.report import Report
 from kgdiag.model.trace import Question, Result, Trace
 
@@ -123,8 +124,31 @@ def trace(session: Session, question: Question, *, fail_on: Severity | None) -> 
     """Trace one request; raises UsageError for an entry that does not exist."""
     from kgdiag.trace import trace as trace_request
 
-    found = ask(session.source, session.world, lambda world: trace_request(world, question, dialects()))
-    return _answer(session.world, found, fail_on)
+    def traced(world: World) -> Trace:
+        found = trace_request(world, question, dialects())
+        return replace(found, findings=_where_it_ends(world, found))
+
+    return _answer(session.world, ask(session.source, session.world, traced), fail_on)
+
+
+def _where_it_ends(world: World, trace: Trace) -> tuple[Finding, ...]:
+    """The findings on the objects where paths end that do not deliver: what to change."""
+    from kgdiag.rules import catalogue
+    from kgdiag.rules.base import Scope
+    from kgdiag.rules.run import run
+
+    blamed: dict[Ref, None] = {}
+    for path in trace.paths:
+        if path.outcome.result in (Result.REFUSED, Result.UNKNOWN) and not path.outcome.location:
+            last = path.hops[-1:] if path.hops else ()
+            blamed |= dict.fromkeys((*path.outcome.blame, *(hop.object for hop in last)))
+            blamed |= dict.fromkeys(loser.object for hop in last for loser in hop.rejected[:2])
+    if not blamed:
+        return ()
+    wanted = {(ref.group, ref.kind) for ref in blamed}
+    rules = [rule for rule in catalogue().values() if any(kind.key in wanted for kind in rule.about)]
+    found, _ = run(world, rules, Scope(objects=frozenset(blamed)))
+    return tuple(item for item in found if item.severity is not Severity.INFO)
 
 
 @dataclass(frozen=True, slots=True)
