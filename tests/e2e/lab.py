@@ -1,6 +1,6 @@
 """The kind cluster of `kind-configs/up`, as the tests use it: objects, requests, proxies, and kgdiag itself.
 
-Requests are sent with curl, from this machine (to 127.0.0.1 only) or from a pod; each comes back as an `Answer`.
+Requests are sent with curl, from this machine (to 127.0.0.1 only) or from a pod; each comes back as `Answer`.
 """
 
 from __future__ import annotations
@@ -240,8 +240,16 @@ class Cluster:
     def apply(self, manifest: str | Iterable[Mapping[str, Any]], namespace: str | None = None) -> None:
         """Apply a manifest; its objects without a namespace go to `namespace`."""
         where = ("-n", namespace) if namespace else ()
-        text = manifest if isinstance(manifest, str) else yaml.safe_dump_all(documents(manifest))
-        self.kubectl("apply", *where, "-f", "-", text=text)
+        # JSON, since PyYAML writes the string "y" bare, and kubectl reads that as a boolean.
+        text = manifest if isinstance(manifest, str) else "\n---\n".join(map(json.dumps, manifest))
+        # A webhook that cannot be called (its control plane restarts) says nothing about the manifest.
+        done = eventually(
+            lambda: self.run("kubectl", "apply", *where, "-f", "-", text=text),
+            lambda run: run.code == 0 or "failed calling webhook" not in run.err,
+            seconds=60,
+            pause=1,
+        )
+        assert done.code == 0, f"kubectl apply: {done.err}"
 
     def refused(self, manifest: str, namespace: str | None = None) -> str:
         """Why the API server or a webhook refuses a manifest ("" where it is accepted; nothing is stored)."""
@@ -330,8 +338,11 @@ class Cluster:
         """Wait until what was applied so far has reached the proxies.
 
         `gateways`: "istio" (classic gateways and sidecars), "istio-api" (Gateway API of class istio),
-        "envoy-gateway"; all without arguments. Each control plane handles changes in order, so a marker object
-        is changed last, and a request shows when the marker has arrived.
+        "envoy-gateway"; all without arguments. Each control plane handles changes in order, so a marker is
+        changed last, and a request shows when the marker has arrived.
+
+        Connections that a sidecar keeps open go on under the configuration that they began with (policies
+        too): a test that changes policies sets `connectionPool.http.maxRequestsPerConnection: 1`.
         """
         token = secrets.token_hex(4)
         wanted = gateways or tuple(_MARKERS)
