@@ -39,7 +39,7 @@ _RESULT = {
     Result.EXTERNAL: ("→", "bold cyan"),
     Result.UNKNOWN: ("?", "bold yellow"),
 }
-_LOSERS = 4  # of each hop, in text; wide and the data formats have all
+_LOSERS = 3  # of each hop, in text; wide and the data formats have all
 
 
 def render(answer: Answer, *, width: int = 80, color: bool = False, wide: bool = False) -> str:
@@ -233,9 +233,15 @@ def _path(page: _Page, path: PathTaken, number: int, of: int) -> None:
     share = share_text(path)
     title = f"Path {number} of {of}" if of > 1 else "Path"
     page.head(f"{title}{f' ({share})' if share else ''}: through {named(path.entry)}")
-    for at, hop in enumerate(path.hops, 1):
-        _hop(page, hop, at)
     outcome = path.outcome
+    for at, hop in enumerate(path.hops, 1):
+        # Where a path fails, the proof belongs to the answer; on the way there it is for who asks (-o wide).
+        _hop(
+            page,
+            hop,
+            at,
+            proof=page.wide or (at == len(path.hops) and outcome.result is not Result.DELIVERED),
+        )
     mark, style = _RESULT[outcome.result]
     line = Text(f"{mark} {outcome_line(outcome)}", style=style)
     if outcome.flag in FLAGS:
@@ -243,7 +249,7 @@ def _path(page: _Page, path: PathTaken, number: int, of: int) -> None:
     page.line(line, indent=2)
 
 
-def _hop(page: _Page, hop: Hop, number: int) -> None:
+def _hop(page: _Page, hop: Hop, number: int, *, proof: bool) -> None:
     line = Text(f"{number:>2} ", style="dim")
     line.append(named(hop.object), style="bold")
     line.append(f" {hop.action}", style="cyan")
@@ -251,8 +257,7 @@ def _hop(page: _Page, hop: Hop, number: int) -> None:
         line.append(f" [{hop.truth}]", style="magenta")
     line.append(f"  {clean(hop.detail)}")
     page.line(line, indent=1, hang=3)
-    facts = hop.evidence if page.wide else hop.evidence[:2]
-    for fact in facts:
+    for fact in hop.evidence if proof else ():
         page.line(evidence_text(fact), "dim", indent=6)
     shown = hop.rejected if page.wide else hop.rejected[:_LOSERS]
     for loser in shown:
