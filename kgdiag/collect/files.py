@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from kgdiag.collect.clean import clean
 from kgdiag.collect.manifests import Document, Malformed, documents
+from kgdiag.collect.scalars import without_collector
 from kgdiag.collect.snapshot import MAGIC, Snapshot, is_snapshot, load_snapshot, snapshot_of
 from kgdiag.errors import InputError
 from kgdiag.model import schema
@@ -46,9 +47,10 @@ def read_files(
     ``complete`` says that the files are a whole cluster. Raises ``InputError``, and then nothing was read.
     """
     reader = _Reader(stdin)
-    for path in paths:
-        reader.add(path)
-    return reader.files(complete, namespace)
+    with without_collector():
+        for path in paths:
+            reader.add(path)
+        return reader.files(complete, namespace)
 
 
 # Reading
@@ -235,7 +237,7 @@ class _Reader:
             notes=sorted(self.notes, key=lambda note: (note.file, note.line, note.code)),
             complete=complete or only_snapshots,
             default_namespace=home,
-            recorded=[read for snapshot in self.snapshots for read in snapshot.reads],
+            snapshots=self.snapshots,
         )
 
     def _about(self, obj: Obj, earlier: Obj | None, catalogue: _Kinds) -> None:
@@ -508,7 +510,8 @@ class Files:
 
     ``documents`` are the notes, in the order of file and line. ``complete`` says that the files are a whole
     cluster, so that what is missing is missing. ``default_namespace`` is where objects without a namespace
-    went. ``objects`` are all of them, sorted by kind, namespace and name.
+    went. ``objects`` are all of them, sorted by kind, namespace and name. ``snapshots`` say when, with which
+    server version and context each was written.
     """
 
     def __init__(
@@ -519,7 +522,7 @@ class Files:
         notes: Sequence[Note] = (),
         complete: bool = False,
         default_namespace: str = "default",
-        recorded: Sequence[Read] = (),
+        snapshots: Sequence[Snapshot] = (),
     ) -> None:
         by_kind: dict[Kind, list[Obj]] = {}
         for obj in objects:
@@ -529,9 +532,11 @@ class Files:
         self.documents = tuple(notes)
         self.complete = complete
         self.default_namespace = default_namespace
+        self.snapshots = tuple(snapshots)
         self._recorded: dict[Kind, list[Read]] = {}
-        for read in recorded:
-            self._recorded.setdefault(read.need.kind, []).append(read)
+        for snapshot in snapshots:
+            for read in snapshot.reads:
+                self._recorded.setdefault(read.need.kind, []).append(read)
 
     @property
     def origin(self) -> Origin:

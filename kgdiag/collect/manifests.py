@@ -7,10 +7,10 @@ comes after ``...``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from json import JSONDecoder
 from typing import Any
 
 import orjson
@@ -90,24 +90,30 @@ _FLOATS = re.compile(r"\d(?:\.0+\b|[eE])")
 def _json(text: str, line: int) -> list[Document] | None:
     """The JSON values that a text is made of; None where it is not JSON (YAML's flow style looks alike)."""
     try:
-        values, starts = [orjson.loads(text)], [len(text) - len(text.lstrip())]
+        parts, values = [text], [orjson.loads(text)]
     except orjson.JSONDecodeError:
         try:
-            starts, values, at, decoder = [], [], _skip(text, 0), json.JSONDecoder()
-            while at < len(text):
-                _, end = decoder.raw_decode(text, at)
-                starts.append(at)
-                values.append(orjson.loads(text[at:end]))
-                at = _skip(text, end)
+            parts = list(_json_parts(text))
+            values = [orjson.loads(part) for part in parts]
         except (ValueError, RecursionError):
             return None
-    if _FLOATS.search(text):
-        values = [_whole(value) for value in values]
     out = []
-    for value, start in zip(values, starts, strict=True):
-        where = JsonText(text, line, start)
-        out.append(Document(value, where.line_of(()), where.line_of, text))
+    for part, value in zip(parts, values, strict=True):
+        start = _skip(part, 0)
+        where = JsonText(part, line, start)
+        value = _whole(value) if _FLOATS.search(part) else value
+        out.append(Document(value, where.line_of(()), where.line_of, part))
+        line += part.count("\n")
     return out
+
+
+def _json_parts(text: str) -> Iterator[str]:
+    """JSON values that stand one after the other, each with the space before it. Raises ``ValueError``."""
+    decoder, at = JSONDecoder(), 0
+    while (start := _skip(text, at)) < len(text):
+        _, end = decoder.raw_decode(text, start)
+        yield text[at:end]
+        at = end
 
 
 def _skip(text: str, at: int) -> int:

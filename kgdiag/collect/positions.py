@@ -6,6 +6,9 @@ finding is about is read again, with positions.
 
 from __future__ import annotations
 
+import re
+from array import array
+from bisect import bisect_left
 from json import JSONDecoder
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
@@ -74,6 +77,7 @@ def _child(node: Node, step: str | int) -> tuple[Node, int] | None:
     return None
 
 
+_NEWLINE = re.compile("\n")
 _SPACE = " \t\r\n"
 
 
@@ -85,13 +89,14 @@ class JsonText:
     on the way are kept.
     """
 
-    __slots__ = ("_inside", "line", "start", "text")
+    __slots__ = ("_inside", "_newlines", "line", "start", "text")
 
     def __init__(self, text: str, line: int, start: int) -> None:
         self.text = text
         self.line = line
         self.start = start
         self._inside: dict[int, dict[str | int, tuple[int, int]]] = {}
+        self._newlines: array[int] | None = None
 
     def line_of(self, path: Path) -> int:
         """The line of a field's key or a list's item, or of the nearest parent that is there."""
@@ -101,7 +106,11 @@ class JsonText:
             if found is None:
                 break
             shown, at = found
-        return self.line + self.text.count("\n", 0, shown)
+        if shown == self.start:
+            return self.line + self.text.count("\n", 0, shown)
+        if self._newlines is None:
+            self._newlines = array("Q", (match.start() for match in _NEWLINE.finditer(self.text)))
+        return self.line + bisect_left(self._newlines, shown)
 
     def _children(self, at: int) -> dict[str | int, tuple[int, int]]:
         """Key or index → (offset to show, offset of the value), for the container at an offset."""

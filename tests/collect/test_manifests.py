@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgdiag.collect.manifests import Malformed, documents
@@ -357,6 +357,7 @@ def test_the_later_of_two_keys_wins_and_is_told() -> None:
     assert sorted(document.repeated) == [(4, "c"), (5, "a")]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_a_plain_scalar_never_breaks(text: str) -> None:
     found = plain(text)
@@ -365,6 +366,7 @@ def test_a_plain_scalar_never_breaks(text: str) -> None:
         assert found == text
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.text(),

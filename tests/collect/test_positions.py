@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgdiag.collect.manifests import documents
@@ -88,6 +88,7 @@ def paths(value: Any, path: Path = ()) -> list[Path]:
     return [path, *(found for key, item in inner for found in paths(item, (*path, key)))]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), VALUES, min_size=1))
 def test_json_printed_a_value_a_line_has_a_line_for_every_path(data: dict[str, Any]) -> None:
     """With one value a line, the order of lines is the order of a walk."""

@@ -53,6 +53,9 @@ def test_what_was_read_comes_back(tmp_path: Path) -> None:
     assert source.origin is Origin.SNAPSHOT
     assert source.complete
     assert source.default_namespace == "b"
+    assert [(it.created, it.server_version) for it in source.snapshots] == [
+        ("2025-01-31T12:00:00Z", "v1.34.4")
+    ]
     assert answer(source, POD, "b") == (Status.OK, "", ["p1", "p2"])
     assert answer(source, POD, "b", "p2") == (Status.OK, "", ["p2"])
     assert answer(source, POD, "b", "nobody") == (Status.OK, "", [])
