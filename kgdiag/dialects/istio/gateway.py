@@ -436,14 +436,16 @@ class _RouteConfig:
     """Virtual hosts of one route config: by host, each with the VirtualServices that give it routes.
 
     A VirtualService stands there once for each Gateway that brings it, in the order of the servers: what it
-    gives may differ by Gateway. The first server of a Gateway decides the port that its matches see.
+    gives may differ by Gateway. The first server of a Gateway that a VirtualService shares a host with
+    decides the port that its matches and its destinations without a port see.
     """
 
     def __init__(self, state: _Gateway, name: str, servers: Sequence[Server]) -> None:
         self.state, self.name, self.servers = state, name, servers
         self.members: dict[str, list[Member]] = {}
         self.redirects: set[str] = set()
-        self.contexts: dict[str, RouteContext] = {}
+        self.contexts: dict[tuple[str, int], RouteContext] = {}
+        self.ports: dict[str, int] = {}
         self.made: dict[tuple[str, int], tuple[Route, ...]] = {}
         self.bound: set[int] = set()
         self.without: dict[int, tuple[Obj, str]] = {}  # bound, but without a virtual host here
@@ -451,7 +453,7 @@ class _RouteConfig:
             self._add(server)
 
     def _add(self, server: Server) -> None:
-        context = self.contexts.setdefault(server.name, self.state.context(server))
+        fresh = self.state.context(server)
         covers: dict[str, hosts.Hosts] = {}
         for one in self.state.bound(server.name):
             if one.namespace not in covers:
@@ -461,17 +463,21 @@ class _RouteConfig:
                 reason = f"none of its hosts lies within those of {server.name} ({', '.join(server.hosts)})"
                 self.without.setdefault(id(one), (one, reason))
                 continue
+            context = self.contexts.get((server.name, id(one)), fresh)
             if not any_route(context, one):
                 reason = f"none of its http entries is for {server.name} port {context.server_port}"
                 self.without[id(one)] = (one, reason)
                 continue
+            self.contexts[server.name, id(one)] = context
             self.bound.add(id(one))
             for name in shared:
+                self.ports.setdefault(name.lower(), server.number)
                 self.members.setdefault(name.lower(), []).append((one, context))
                 if server.https_redirect:
                     self.redirects.add(name.lower())
         if server.https_redirect:
             for host in server.hosts:
+                self.ports.setdefault(host.lower(), server.number)
                 self.members.setdefault(host.lower(), [])
                 self.redirects.add(host.lower())
 
@@ -496,9 +502,8 @@ class _RouteConfig:
     def _virtual_host(self, names: list[str]) -> VirtualHost:
         members = self.members[names[0]]
         first = next(iter(members), None)
-        port = first[1].server_port if first else self._redirect_port(names[0])
         return VirtualHost(
-            name=f"{names[0]}:{port}",
+            name=f"{names[0]}:{self.ports[names[0]]}",
             domains=tuple(names),
             make_routes=lambda: self._routes(members),
             require_tls="all" if names[0] in self.redirects else "none",
@@ -507,9 +512,6 @@ class _RouteConfig:
                 found for one, context in _once(members) for found in http_excluded(context, one)
             ),
         )
-
-    def _redirect_port(self, name: str) -> int:
-        return next(one.number for one in self.servers if name in (host.lower() for host in one.hosts))
 
     def _routes(self, members: Sequence[Member]) -> tuple[Route, ...]:
         """The members' routes; one that two servers of its Gateway bring comes once, for the same effect."""
