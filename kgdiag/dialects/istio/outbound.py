@@ -41,7 +41,7 @@ from kgdiag.model.proxy import (
 from kgdiag.model.read import Origin as Source
 
 ANY_IP = "0.0.0.0"
-PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
+PLAIN_HTTP = ("http/1.1", "h2c")
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,11 @@ class Outbound(View):
         detected = False
         for service in registry.entries(self.world, self.mesh):
             declared = service.port(port)
-            if declared is None or not self.scope.shows(service, entry) or service.addresses:
+            ranges = tuple(one for one in service.addresses if "/" in one)
+            if declared is None or not self.scope.shows(service, entry) or (service.addresses and not ranges):
                 continue
             if declared.tcp or declared.auto:
-                chains += self._tcp_chains(entry, service, declared, bound=ANY_IP, taken=taken)
+                chains += self._tcp_chains(entry, service, declared, bound=ANY_IP, taken=taken, cidr=ranges)
             detected = detected or declared.auto
         if detected or (hint is not None) or self._any_http(entry, port):
             chains.append(self._http_chain(lambda: self.route_config(entry, port)))
@@ -148,13 +149,10 @@ class Outbound(View):
             return self._wildcard(entry, port.number, None) or self._virtual(port.number)
         if service.headless and not self._has_instance(service, port, address):
             return self._wildcard(entry, port.number, None) or self._virtual(port.number)
-        cidr = next((one for one in service.addresses if "/" in one), "")
-        taken: set[object] = set()
-        bound = ANY_IP if cidr else address
-        chains = self._tcp_chains(entry, service, port, bound=bound, taken=taken, cidr=cidr)
+        chains = self._tcp_chains(entry, service, port, bound=address, taken=set())
         if port.auto:
             chains.append(self._http_chain(lambda: self.detected_config(entry, service, port)))
-        return self._listener(f"{bound}_{port.number}", bound, port.number, chains)
+        return self._listener(f"{address}_{port.number}", address, port.number, chains)
 
     def _has_instance(self, service: Service, port: Port, address: str) -> bool:
         """A headless Service has a listener for each of its pods' addresses, and for nothing else."""
@@ -203,7 +201,14 @@ class Outbound(View):
     # -- TCP and TLS ---------------------------------------------------------------------------------
 
     def _tcp_chains(
-        self, entry: Egress, service: Service, port: Port, *, bound: str, taken: set[object], cidr: str = ""
+        self,
+        entry: Egress,
+        service: Service,
+        port: Port,
+        *,
+        bound: str,
+        taken: set[object],
+        cidr: tuple[str, ...] = (),
     ) -> list[FilterChain]:
         """The chains of one service, without those whose conditions are taken already."""
         made = (
@@ -225,32 +230,32 @@ class Outbound(View):
                 yield route
 
     def _tls(
-        self, entry: Egress, service: Service, port: Port, bound: str, cidr: str
+        self, entry: Egress, service: Service, port: Port, bound: str, cidr: tuple[str, ...]
     ) -> Iterator[FilterChain]:
-        own = (cidr,) if cidr else ()
         found = False
         for route in self._l4_services(entry, service):
             for one in routes.tls_routes(self.context(entry, port.number), route):
                 found = True
                 names = () if "*" in one.sni_hosts else one.sni_hosts
-                match = ChainMatch(server_names=names, addresses=one.subnets or own)
+                match = ChainMatch(server_names=names, addresses=one.subnets or cidr)
                 origin = Origin(route.ref, one.part, (route.evidence(one.part),))
                 yield FilterChain("", match, TcpConnections(one.clusters), origin=origin)
         if found:
             return
         names = (service.host,) if cidr or bound == ANY_IP or not bound else ()
-        yield self._default_chain(service, port, ChainMatch(server_names=names, addresses=own))
+        yield self._default_chain(service, port, ChainMatch(server_names=names, addresses=cidr))
 
-    def _plain(self, entry: Egress, service: Service, port: Port, cidr: str) -> Iterator[FilterChain]:
-        own = (cidr,) if cidr else ()
+    def _plain(
+        self, entry: Egress, service: Service, port: Port, cidr: tuple[str, ...]
+    ) -> Iterator[FilterChain]:
         for route in self._l4_services(entry, service):
             for one in routes.tcp_routes(self.context(entry, port.number), route):
                 origin = Origin(route.ref, one.part, (route.evidence(one.part),))
-                match = ChainMatch(addresses=one.subnets or own)
+                match = ChainMatch(addresses=one.subnets or cidr)
                 yield FilterChain("", match, TcpConnections(one.clusters), origin=origin)
                 if not one.subnets:
                     return  # it takes every destination: nothing after it is looked at
-        yield self._default_chain(service, port, ChainMatch(addresses=own))
+        yield self._default_chain(service, port, ChainMatch(addresses=cidr))
 
     def _default_chain(self, service: Service, port: Port, match: ChainMatch) -> FilterChain:
         number = service.ports[0].number if len(service.ports) == 1 else port.number

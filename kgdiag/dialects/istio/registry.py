@@ -73,7 +73,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One host in istiod's registry. ``addresses`` are its VIPs, without those that stand for "none"."""
+    """One host in istiod's registry.
+
+    ``addresses`` are its VIPs, without those that stand for "none"; ``allocated`` are those that istiod made
+    up for a ServiceEntry, which only proxies with DNS capture know.
+    """
 
     host: str
     namespace: str
@@ -85,9 +89,12 @@ class Service:
     addresses: tuple[str, ...] = ()
     alias_of: str = ""
     kubernetes: bool = True
+    allocated: tuple[str, ...] = ()
 
     def port(self, number: int) -> Port | None:
-        return next((port for port in self.ports if port.number == number), None)
+        """The port with a number; of two, the one that is not UDP."""
+        found = [port for port in self.ports if port.number == number]
+        return next((port for port in found if port.protocol != "UDP"), found[0] if found else None)
 
     @property
     def headless(self) -> bool:
@@ -193,22 +200,25 @@ def of_entry(mesh: Mesh, entry: Obj) -> list[Service]:
             resolution=_RESOLUTIONS.get(entry.text("spec.resolution"), Resolution.PASSTHROUGH),
             export_to=export,
             external=entry.text("spec.location", "MESH_EXTERNAL") == "MESH_EXTERNAL",
-            addresses=tuple(_entry_addresses(entry, host)),
+            addresses=tuple(_declared_addresses(entry)),
             kubernetes=False,
+            allocated=tuple(_allocated_addresses(entry, host)),
         )
         for host in entry.items("spec.hosts")
         if isinstance(host, str)
     ]
 
 
-def _entry_addresses(entry: Obj, host: str) -> Iterable[str]:
-    declared = [str(item) for item in entry.items("spec.addresses")]
-    if declared:
-        for item in declared:
-            address, slash, bits = item.partition("/")
-            yield address if slash and bits in ("32", "128") else item
+def _declared_addresses(entry: Obj) -> Iterable[str]:
+    for item in entry.items("spec.addresses"):
+        address, slash, bits = str(item).partition("/")
+        yield address if slash and bits in ("32", "128") else str(item)
+
+
+def _allocated_addresses(entry: Obj, host: str) -> Iterable[str]:
+    if entry.items("spec.addresses"):
         return
-    for given in entry.maps("status.addresses"):  # what istiod's allocator gave to each host
+    for given in entry.maps("status.addresses"):
         if given.get("host") in (None, host) and isinstance(given.get("value"), str):
             yield given["value"]
 
@@ -263,7 +273,7 @@ def named(world: World, mesh: Mesh, host: str) -> list[Service]:
 
 def with_address(world: World, mesh: Mesh, address: str) -> list[Service]:
     """The services that own a VIP. Reads every Service."""
-    return [one for one in everything(world, mesh) if address in one.addresses]
+    return [one for one in everything(world, mesh) if address in (*one.addresses, *one.allocated)]
 
 
 def concrete(world: World, mesh: Mesh, service: Service) -> str:

@@ -47,6 +47,12 @@ class Egress:
             for host in self.hosts.get(where, ())
         )
 
+    def imports_name(self, namespace: str, host: str) -> bool:
+        """Whether a name would be shown were it a service of this namespace: so aliases are chosen."""
+        return any(
+            subset_of(host, shown) for where in (namespace, "*") for shown in self.hosts.get(where, ())
+        )
+
     def imports_route(self, namespace: str, hosts: Iterable[str]) -> bool:
         """Whether the entry shows a VirtualService of a namespace with these hosts."""
         wanted = (*self.hosts.get(namespace, ()), *self.hosts.get("*", ()))

@@ -48,7 +48,7 @@ INBOUND = 15006
 MESH_HTTP = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
 MESH_TCP = ("istio-peer-exchange", "istio")
 MESH_ANY = (*MESH_TCP, *MESH_HTTP)
-PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
+PLAIN_HTTP = ("http/1.1", "h2c")
 
 
 def sidecar_proxy(world: World, pod: Obj) -> Proxy | None:

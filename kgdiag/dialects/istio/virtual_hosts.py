@@ -14,7 +14,7 @@ from functools import cached_property
 
 from kgdiag.dialects.istio import clusters, registry, routes
 from kgdiag.dialects.istio.hosts import overlap, specificity, subset_of
-from kgdiag.dialects.istio.mesh import Mesh
+from kgdiag.dialects.istio.mesh import Mesh, proxy_env
 from kgdiag.dialects.istio.registry import Resolution, Service
 from kgdiag.dialects.istio.scope import Egress, Scope, bound_to_mesh, export_rank, mesh_routes, route_hosts
 from kgdiag.graph.world import World
@@ -53,11 +53,23 @@ class View:
         """The one of several services that the entry shows: with the port, of the own namespace, oldest."""
         shown = [one for one in found if self.scope.shows(one, entry)]
         own = self.pod.namespace
-        return min(
+        chosen = min(
             shown,
             key=lambda one: (one.port(port) is None, one.namespace != own, not one.kubernetes, one.age),
             default=None,
         )
+        if chosen is None or not chosen.allocated or not self.dns_capture:
+            return chosen
+        return replace(chosen, addresses=(*chosen.addresses, *chosen.allocated))
+
+    @property
+    def dns_capture(self) -> bool:
+        """Whether the proxy answers DNS, and so knows addresses that istiod made up."""
+        declared = self.mesh.raw.get("defaultConfig")
+        metadata = declared.get("proxyMetadata") if isinstance(declared, Mapping) else None
+        general = metadata.get("ISTIO_META_DNS_CAPTURE") if isinstance(metadata, Mapping) else None
+        own = proxy_env(self.pod).get("ISTIO_META_DNS_CAPTURE")
+        return str(own or general or "").lower() == "true"
 
     def by_host(self, entry: Egress, host: str, port: int) -> Service | None:
         return self.visible(entry, registry.named(self.world, self.mesh, host), port) if host else None
@@ -242,7 +254,7 @@ class PortHosts:
     def _possible_wildcard(self, domain: str) -> bool:
         """Wildcard domains come of VirtualServices and ServiceEntries, and of headless Services."""
         world, mesh = self.view.world, self.view.mesh
-        if any(one.host == domain for one in registry.entries(world, mesh)):
+        if any(one.host == domain.rstrip(".") for one in registry.entries(world, mesh)):
             return True
         if any(domain in route_hosts(mesh, route) for route in self._routes()):
             return True
@@ -327,12 +339,14 @@ class PortHosts:
         aliases: dict[str, list[str]] = {}
         for host, several in by_host.items():
             chosen = self.view.visible(self.entry, several, self.port)
-            if chosen is None:
-                continue
-            if chosen.alias_of:
-                aliases.setdefault(registry.concrete(world, mesh, chosen), []).append(host)
-            if chosen.port(self.port) is not None:
+            if chosen is not None and chosen.port(self.port) is not None:
                 known[host] = chosen
+            if several[0].alias_of:
+                aliases.setdefault(registry.concrete(world, mesh, several[0]), []).append(host)
+        for host, names in aliases.items():
+            # names count by what the entry shows of the namespace that the service itself is in
+            where = known[host].namespace if host in known else ""
+            aliases[host] = [name for name in names if where and self.entry.imports_name(where, name)]
         return known, aliases
 
     def _wrapper(self, route: Obj, known: dict[str, Service]) -> _Wrapper | None:
