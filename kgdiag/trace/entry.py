@@ -24,9 +24,10 @@ from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Listener, Peer, Proxy
+from kgdiag.model.read import Origin
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Backend, Outcome, PathTaken, Question, Result, Trace
-from kgdiag.trace import ingress, network, openshift
+from kgdiag.trace import assumed, ingress, network, openshift
 from kgdiag.trace.envoy import HTTP_ALPN, MESH_HTTP_ALPN, MESH_TCP_ALPN, Hello
 from kgdiag.trace.flow import Branch, Flow, Notes, Target
 from kgdiag.trace.question import certificate, is_ip, is_tls, split_port
@@ -174,6 +175,7 @@ class _Tracer:
         injected = labels.get("istio-injection") == "enabled" or (
             bool(labels.get("istio.io/rev")) and "istio-injection" not in labels
         )
+        injected = injected and self.world.origin is not Origin.FILES  # else dialects say it
         container = [{"name": "istio-proxy", "args": ["proxy", "sidecar"]}] if injected else []
         labelled = {"security.istio.io/tlsMode": "istio"} if injected else {}
         status = {"sidecar.istio.io/status": "{}"} if injected else {}
@@ -479,6 +481,7 @@ class _Tracer:
         if gateway.kind == kinds.ISTIO_GATEWAY:
             selector = gateway.mapping("spec.selector")
             pods = self.world.select(kinds.POD, None, selector) if selector else []
+            pods = pods or assumed.pods_of_gateway(self.world, gateway)
         else:
             pods = self.world.select(kinds.POD, gateway.namespace, {_GATEWAY_NAME: gateway.name})
             for service in self._data_plane(gateway):

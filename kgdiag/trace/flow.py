@@ -111,8 +111,16 @@ def merged(branches: Iterable[Branch]) -> list[Branch]:
     found: dict[object, Branch] = {}
     for branch in branches:
         key = (
-            tuple((_who(hop.object), hop.action, hop.detail, hop.rejected) for hop in branch.hops),
-            replace(branch.outcome, pods=(), blame=tuple(_who(ref) for ref in branch.outcome.blame)),
+            tuple(
+                (_who(hop.object), hop.action, "" if _is_pod(hop.object) else hop.detail, hop.rejected)
+                for hop in branch.hops
+            ),
+            replace(
+                branch.outcome,
+                pods=(),
+                reason=_what(branch),
+                blame=tuple(_who(ref) for ref in branch.outcome.blame),
+            ),
         )
         other = found.get(key)
         if other is None:
@@ -124,8 +132,18 @@ def merged(branches: Iterable[Branch]) -> list[Branch]:
     return list(found.values())
 
 
+def _what(branch: Branch) -> str:
+    """The reason, unless it speaks of a pod by name."""
+    last = branch.hops[-1].object if branch.hops else None
+    return "" if last is not None and _is_pod(last) else branch.outcome.reason
+
+
+def _is_pod(ref: Ref) -> bool:
+    return (ref.group, ref.kind) == ("", "Pod")
+
+
 def _who(ref: Ref) -> Ref:
-    return Ref("", "Pod", ref.namespace, "") if ref.kind == "Pod" and not ref.group else ref
+    return Ref("", "Pod", ref.namespace, "") if _is_pod(ref) else ref
 
 
 def response_headers(levels: Iterable[HeaderEdits]) -> ResponseHeaders:

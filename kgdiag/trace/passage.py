@@ -377,6 +377,7 @@ class Passage:
             rejected += losers.excluded(host.excluded)
             if not host.routes:
                 reason = f"{config.name} has no routes for {request.authority}"
+        rejected += losers.excluded(config.excluded_for(request.host))
         rejected += losers.other_hosts(config, request.authority, host)
         rejected += losers.excluded(config.excluded)
         rejected += self._elsewhere(request)
@@ -427,6 +428,7 @@ class Passage:
             [
                 *losers.earlier_routes(host.routes, route, flow.request),
                 *losers.excluded(host.excluded),
+                *losers.excluded(config.excluded_for(flow.request.host)),
                 *losers.other_hosts(config, flow.request.authority, host),
                 *losers.excluded(config.excluded),
             ]
@@ -666,42 +668,48 @@ class Passage:
         name = share.cluster
         at = share.origin.ref if share.origin else self.at
         evidence = share.origin.evidence if share.origin else ()
-        parts = name.split("|")
-        host = parts[3] if len(parts) == 4 and parts[0].startswith("outbound") else ""
-        named = cluster_name(host) if host else None
-        reason = f"the proxy has no cluster {name}"
-        blame: tuple[Ref, ...] = (at,)
-        if named:
-            ref = Ref("", "Service", named[1], named[0])
-            service = self.walk.world.get(kinds.SERVICE, ref.namespace, ref.name)
-            if service is None:
-                doubt = self.walk.lacking(flow, ref, reason)
-                if doubt:
-                    return doubt
-                reason += f": {ref} does not exist"
-            elif parts[1] not in {str(one.port) for one in service_ports(service)}:
-                ports = ", ".join(str(one.port) for one in service_ports(service)) or "none"
-                reason += f": {ref} has no port {parts[1]} (it has {ports})"
-                blame = (at, ref)
-            elif parts[2]:
-                reason += f": no DestinationRule that applies here gives {host} a subset {parts[2]}"
-                blame = (at, ref)
+        why = self.proxy.why_no_cluster(name)
+        reason, blame = f"the proxy has no cluster {name}", [at]
+        doubt = self._why_no_cluster(name, flow, reason)
+        if isinstance(doubt, list):
+            return doubt
+        if why:
+            doubt = f": {why[0].reason}"
+        blame += [one.ref for one in why[:2]]
+        rejected = tuple(losers.excluded(why))
         if not http:
-            return self.walk.failed(
-                flow, at, "reset", f"{reason}: the connection is closed", evidence=evidence
-            )
-        status = action.not_found if action else 503
+            text = f"{reason}{doubt}: the connection is closed"
+            return self.walk.failed(flow, at, "reset", text, evidence=evidence, rejected=rejected)
         return self.walk.refused(
             flow,
             at,
-            reason,
-            status=status,
+            f"{reason}{doubt}",
+            status=action.not_found if action else 503,
             flag="NC",
             envoy=True,
             evidence=evidence,
-            blame=blame,
+            blame=tuple(dict.fromkeys(blame)),
             truth=self.proxy.truth,
+            rejected=rejected,
         )
+
+    def _why_no_cluster(self, name: str, flow: Flow, reason: str) -> str | list[Branch]:
+        """What the Services say of a cluster that is not there, or the branch where they were not read."""
+        parts = name.split("|")
+        named = cluster_name(parts[3]) if len(parts) == 4 and parts[0].startswith("outbound") else None
+        if named is None:
+            return ""
+        ref = Ref("", "Service", named[1], named[0])
+        service = self.walk.world.get(kinds.SERVICE, ref.namespace, ref.name)
+        if service is None:
+            unknown = self.walk.lacking(flow, ref, reason) if self.proxy.truth == "intent" else None
+            return unknown or f": {ref} does not exist"
+        ports = [str(one.port) for one in service_ports(service)]
+        if parts[1] not in ports:
+            return f": {ref} has no port {parts[1]} (it has {', '.join(ports) or 'none'})"
+        if parts[2]:
+            return f": no DestinationRule that applies here gives {parts[3]} a subset {parts[2]}"
+        return ""
 
     def _empty(self, cluster: Cluster, flow: Flow, reason: str, **more: object) -> list[Branch]:
         at = _cluster_ref(cluster, self.at)
@@ -758,6 +766,8 @@ class Passage:
             return ways
         if not usable:
             doubt = network.doubt(self.walk.world, service) if service is not None and not endpoints else ""
+            if doubt and service is not None and (ways := self._assumed(cluster, service, onward, http)):
+                return ways
             if doubt and self.proxy.truth == "intent":
                 return self.walk.unknown(
                     own, _cluster_ref(cluster, self.at), f"endpoints of {cluster.name}: {doubt}"
@@ -786,6 +796,12 @@ class Passage:
             return self._secured(cluster, flow, Endpoint("", 0, tls=sidecar), True)
 
         return knative.public_endpoints(self.walk, service, declared, secured)
+
+    def _assumed(self, cluster: Cluster, service: Obj, flow: Flow, http: bool) -> list[Branch] | None:
+        declared = next((one for one in service_ports(service) if one.port == cluster.port), None)
+        if declared is None or cluster.subset:
+            return None
+        return self.walk.assumed_gateway(service, declared, self._secured(cluster, flow, None, http))
 
     def _outside(self, cluster: Cluster, endpoint: Endpoint, flow: Flow) -> list[Branch]:
         host = endpoint.hostname or endpoint.address

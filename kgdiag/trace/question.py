@@ -84,7 +84,7 @@ def parse_question(
     return Question(
         url=url,
         request=request,
-        address=host,
+        address=host.lower(),
         port=port,
         sni=_server_name(scheme, host, sni),
         origin=_origin(origin),
@@ -106,7 +106,10 @@ def _split(url: str) -> tuple[str, str, int, int | None, str]:
         raise UsageError("a URL has no spaces; write them as %20", subject=url)
     try:
         parts = urlsplit(f"http://{rest}")
-        host, port = parts.hostname or "", parts.port
+        port = parts.port
+        bare = parts.netloc.rpartition("@")[2]
+        host = bare if port is None and not bare.endswith(":") else bare.rpartition(":")[0]
+        host = host.strip("[]") if parts.hostname else ""
     except ValueError as error:
         raise UsageError(_port_problem(rest) or f"this is no URL: {error}", subject=url) from None
     if not host:

@@ -25,7 +25,7 @@ from kgdiag.model.proxy import (
 )
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Act, Backend, Hop, Outcome, Rejected, Request, Result, Truth
-from kgdiag.trace import losers, network, verify
+from kgdiag.trace import assumed, losers, network, verify
 from kgdiag.trace.envoy import (
     find_chain,
     grpc_status,
@@ -298,6 +298,8 @@ class Walker:
         ):
             return ways
         doubt = network.doubt(self.world, service)
+        if doubt and not found and (ways := self.assumed_gateway(service, declared, flow)) is not None:
+            return ways
         if doubt and not found:
             return self.unknown(flow, service.ref, f"endpoints of {service.ref}: {doubt}")
         why = network.why_empty(self.world, service, declared, found)
@@ -310,6 +312,20 @@ class Walker:
             rejected=tuple(network.unready(found)),
             blame=(service.ref, *(one.pod for one in found if one.pod)),
         )
+
+    def assumed_gateway(self, service: Obj, declared: ServicePort, flow: Flow) -> list[Branch] | None:
+        """On to the gateway that files imply behind a Service; None where they do not."""
+        pod = assumed.gateway_pod(self.world, service)
+        if pod is None or not isinstance(declared.target, int):
+            return None
+        self.notes.add(f"pods of {service.ref} are not in these files: taken for Istio's gateway {pod.ref}")
+        hop = Hop(
+            service.ref,
+            Act.SELECTS,
+            f"port {declared.port} → targetPort {declared.target} of the gateway {pod.ref}, assumed",
+            network.service_evidence(service, declared),
+        )
+        return behind([verify.with_commands(hop)], self.arrive(pod, declared.target, flow))
 
     def loop(self, flow: Flow, at: Ref) -> list[Branch]:
         """The way comes back to where it was with the same request: it never ends."""
@@ -433,7 +449,7 @@ class Walker:
             request=flow.request if flow.request.is_http else None,
         )
         via = flow.backend.service if flow.backend else None
-        reason = f"delivered to {pod.namespace}/{network.workload(pod)}" + (f" through {via}" if via else "")
+        reason = f"delivered through {via}" if via else f"delivered to {pod.ref}"
         outcome = Outcome(
             Result.DELIVERED,
             reason,

@@ -1,0 +1,64 @@
+"""Gateway pods that files only imply.
+
+Manifests often hold an Istio Gateway and the Service before it without the Deployment behind both, which an
+operator or a chart makes. Where a Service selects what a Gateway selects, its pods are gateways of Istio.
+"""
+
+from __future__ import annotations
+
+from kgdiag.graph.core import ASSUMED, selector_of
+from kgdiag.graph.labels import subset_of
+from kgdiag.graph.world import World
+from kgdiag.model import kinds
+from kgdiag.model.obj import Obj
+from kgdiag.model.read import Origin
+
+
+def gateway_pod(world: World, service: Obj) -> Obj | None:
+    """The gateway pod that must stand behind a Service of files; None where files say nothing of it."""
+    selector = selector_of(service)
+    if world.origin is not Origin.FILES or world.complete or not selector:
+        return None
+    selectors = [gateway.mapping("spec.selector") for gateway in world.all(kinds.ISTIO_GATEWAY)]
+    if not any(one and subset_of(one, selector) for one in selectors):
+        return None
+    return _pod(world, service)
+
+
+def pods_of_gateway(world: World, gateway: Obj) -> list[Obj]:
+    """The gateway pods that must stand behind the Services which select what a Gateway selects."""
+    selector = gateway.mapping("spec.selector")
+    if world.origin is not Origin.FILES or world.complete or not selector:
+        return []
+    services = [one for one in world.all(kinds.SERVICE) if subset_of(selector, selector_of(one))]
+    unique = {pod.ref: pod for pod in (_pod(world, service) for service in services)}
+    if unique:
+        return list(unique.values())
+    return [_made(gateway.namespace, gateway.name, dict(selector))]
+
+
+def _pod(world: World, service: Obj) -> Obj:
+    """One pod for all Services of the namespace whose selectors have pairs in common and none against."""
+    labels = {str(key): str(value) for key, value in selector_of(service).items()}
+    name, size = service.name, len(labels)
+    for other in world.all(kinds.SERVICE, service.namespace):
+        pairs = {str(key): str(value) for key, value in selector_of(other).items()}
+        shared = pairs.keys() & labels.keys()
+        if shared and all(pairs[key] == labels[key] for key in shared):
+            if (len(pairs), other.name) > (size, name) and len(pairs) > size:
+                name, size = other.name, len(pairs)
+            labels |= pairs
+    return _made(service.namespace, name, labels)
+
+
+def _made(namespace: str, name: str, labels: dict[str, str]) -> Obj:
+    raw = {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": labels,
+            "annotations": {ASSUMED: "true"},
+        },
+        "spec": {"containers": [{"name": "istio-proxy", "args": ["proxy", "router"]}]},
+    }
+    return Obj(kinds.POD, raw)
