@@ -62,6 +62,8 @@ class _Entry:
 
     raw: dict[str, Any]
     place: Place
+    prefix: Path
+    repeated: list[tuple[int, Path]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -153,9 +155,6 @@ class _Reader:
         raise InputError(error.message, subject=f"{file}:{error.line}", hint=hint if template else "")
 
     def _document(self, document: Document, file: str, named: bool) -> None:
-        for line, key in document.repeated:
-            message = f"the key {key!r} is there twice in one mapping; the later value wins"
-            self._note(NoteCode.DUPLICATE_KEY, file, line, message, nearest=key)
         if document.ignored:
             message = "kubectl does not read what follows here: only a line '---' separates documents"
             self._note(NoteCode.IGNORED, file, document.ignored, message)
@@ -163,7 +162,12 @@ class _Reader:
             self.snapshots.append(snapshot_of(document.value, file))
             self.plain_inputs -= 1
             return
+        first = len(self.entries)
         self._value(document.value, document.locate, (), file, document.line, named)
+        for line, path in document.repeated:
+            for entry in self.entries[first:]:
+                if path[: len(entry.prefix)] == entry.prefix:
+                    entry.repeated.append((line, path[len(entry.prefix) :]))
 
     def _value(
         self,
@@ -201,14 +205,14 @@ class _Reader:
             )
             return
         finder = partial(_located, locate, prefix) if prefix else locate
-        self.entries.append(_Entry(value, Place(file, line, finder)))
+        self.entries.append(_Entry(value, Place(file, line, finder), prefix))
 
-    def _note(self, code: NoteCode, file: str, line: int, message: str, *, nearest: str = "") -> None:
+    def _note(self, code: NoteCode, file: str, line: int, message: str) -> None:
         if code is NoteCode.NOT_A_MANIFEST and self.notes:
             last = self.notes[-1]
             if last.code is code and last.file == file:
                 return  # one a file is enough
-        self.notes.append(Note(code, file, line, message, nearest=nearest))
+        self.notes.append(Note(code, file, line, message))
 
     # Objects
 
@@ -228,6 +232,7 @@ class _Reader:
                 defaulted.add(id(entry))
             obj = Obj(kind, clean(entry.raw), entry.place)
             self._about(obj, from_files.get(obj.ref), catalogue)
+            self._repeated(obj, entry)
             from_files[obj.ref] = obj
         objects.update(from_files)
         only_snapshots = bool(self.snapshots) and not self.plain_inputs
@@ -261,6 +266,13 @@ class _Reader:
                         f"{path} is {_json_type(value)}, not a string: the API refuses the object; quote it"
                     )
                     self._object_note(NoteCode.NOT_TEXT, obj, message, path, ("metadata", section, key))
+
+    def _repeated(self, obj: Obj, entry: _Entry) -> None:
+        for line, path in entry.repeated:
+            text = schema.path_text(path)
+            message = f"{text} is there twice in one mapping; the later value wins"
+            about = (obj.api_version, obj.kind.name, obj.ref)
+            self.notes.append(Note(NoteCode.DUPLICATE_KEY, entry.place.file, line, message, *about, text))
 
     def _object_note(self, code: NoteCode, obj: Obj, message: str, nearest: str, path: Path = ()) -> None:
         assert obj.place is not None

@@ -38,15 +38,15 @@ class Malformed(Exception):  # noqa: N818 -- reads as what happened
 class Document:
     """One document: its value, the line that its root starts on, and what finds lines within it.
 
-    ``repeated`` are the keys that one mapping has twice: (line, key). ``ignored`` is the line of what follows
-    the document without a ``---`` and is therefore not read, 0 where nothing does.
+    ``repeated`` are the keys that one mapping has twice: (line of the later one, path). ``ignored`` is the
+    line of what follows the document without a ``---`` and is therefore not read, 0 where nothing does.
     """
 
     value: Any
     line: int
     locate: Callable[[Path], int]
     text: str
-    repeated: list[tuple[int, str]] = field(default_factory=list)
+    repeated: list[tuple[int, Path]] = field(default_factory=list)
     ignored: int = 0
 
 
@@ -135,7 +135,7 @@ def _whole(value: Any) -> Any:
 
 
 def _yaml(text: str, line: int) -> Document | None:
-    repeated: list[tuple[int, str]] = []
+    repeated: list[Node] = []
     ignored = 0
     try:
         loader = Loader(text)
@@ -161,7 +161,7 @@ def _yaml(text: str, line: int) -> Document | None:
         line + node.start_mark.line,
         where.line_of,
         text,
-        [(line + at, key) for at, key in repeated],
+        _places(node, line, {id(key) for key in repeated}) if repeated else [],
         line + ignored if ignored else 0,
     )
 
@@ -209,7 +209,7 @@ def _expanded(node: Node, memo: dict[int, int]) -> int:
     return size
 
 
-def _construct(node: Node, repeated: list[tuple[int, str]]) -> Any:
+def _construct(node: Node, repeated: list[Node]) -> Any:
     if isinstance(node, ScalarNode):
         tag = node.tag
         if tag is TEXT:
@@ -231,12 +231,28 @@ def _construct(node: Node, repeated: list[tuple[int, str]]) -> Any:
             _merge(out, value_node, repeated)
             continue
         if key in out and not merged:
-            repeated.append((key_node.start_mark.line, key))
+            repeated.append(key_node)
         out[key] = _construct(value_node, repeated)
     return out
 
 
-def _merge(out: dict[str, Any], node: Node, repeated: list[tuple[int, str]]) -> None:
+def _places(node: Node, line: int, keys: set[int], path: Path = ()) -> list[tuple[int, Path]]:
+    """(line, path) of the key nodes with these ids, each once."""
+    out = []
+    if isinstance(node, SequenceNode):
+        for index, item in enumerate(node.value):
+            out += _places(item, line, keys, (*path, index))
+    elif isinstance(node, MappingNode):
+        for key_node, value in node.value:
+            here = (*path, map_key(key_node) or "<<")
+            if id(key_node) in keys:
+                keys.discard(id(key_node))  # an alias leads here again
+                out.append((line + key_node.start_mark.line, here))
+            out += _places(value, line, keys, here)
+    return out
+
+
+def _merge(out: dict[str, Any], node: Node, repeated: list[Node]) -> None:
     """``<<``: in the order of the mapping, so that it overrides the keys before it (as go-yaml has it)."""
     if isinstance(node, MappingNode):
         out.update(_construct(node, repeated))

@@ -268,7 +268,7 @@ class Fields:
     def unknown(self, raw: Mapping[str, Any]) -> list[UnknownField]:
         """The fields of an object that the tree does not have, in the order of the object."""
         return [
-            UnknownField(_path_text(path), self._near(path, value, parent))
+            UnknownField(path_text(path), self._near(path, value, parent))
             for path, value, parent in self._walk(raw, self.root, ())
         ]
 
@@ -294,14 +294,14 @@ class Fields:
         if moved := _MOVED.get(key):
             top = moved.partition(".")[0]
             if top in siblings:
-                return _path_text((*path[:-1], *moved.split(".")))
+                return path_text((*path[:-1], *moved.split(".")))
         typos = [name for name in siblings if distance(key, name) <= max(1, min(len(key), len(name)) // 4)]
         for names in (folded, [name for name in typos if self._fits(value, parent[name])]):
             if names:
-                return _path_text((*path[:-1], min(names, key=lambda name: (distance(key, name), name))))
+                return path_text((*path[:-1], min(names, key=lambda name: (distance(key, name), name))))
         by_value = [name for name in siblings if _is_value(value, self.resolve(parent[name]))]
         if len(by_value) == 1:
-            return _path_text((*path[:-1], by_value[0]))
+            return path_text((*path[:-1], by_value[0]))
         return self._elsewhere(path, value)
 
     def _elsewhere(self, path: _Path, value: Any) -> str:
@@ -523,7 +523,7 @@ def _with_indexes(names: tuple[str, ...], path: _Path) -> str:
             out += [bare, rest.pop(0)]
         else:
             out.append(name)
-    return _path_text(out)
+    return path_text(out)
 
 
 def _is_value(value: Any, tree: Any) -> bool:
@@ -538,7 +538,7 @@ def _fold(name: str) -> str:
     return bare[:-2] if bare.endswith(("ches", "sses")) else bare.removesuffix("s")
 
 
-def _path_text(path: Iterable[str | int]) -> str:
+def path_text(path: Iterable[str | int]) -> str:
     """The path as ``kgdiag.model.obj.parse_path`` reads it."""
     out = ""
     for step in path:

@@ -204,6 +204,8 @@ def test_odd_documents_are_noted(write: Write) -> None:
         NoteCode.IGNORED: "a.yaml:8",
         NoteCode.DUPLICATE_KEY: "a.yaml:16",
     }
+    twice = found[NoteCode.DUPLICATE_KEY]
+    assert (twice.nearest, twice.object and twice.object.name) == ("spec", "web")
     unknown = found[NoteCode.UNKNOWN_KIND]
     assert unknown.nearest == "networking.istio.io/v1 Gateway"
     assert (unknown.api_version, unknown.kind) == ("nertowkring.istio.io/v1", "Gateway")
@@ -237,6 +239,17 @@ def test_nothing_secret_stays(write: Write) -> None:
     assert "hunter2" not in str([obj.raw for obj in source.objects])
     assert found["s"].get("keys") == ["password"]
     assert found["p"].raw["metadata"] == {"name": "p", "annotations": {"a": "b"}, "namespace": "default"}
+
+
+def test_a_key_twice_in_a_list_is_told_of_its_object(write: Write) -> None:
+    items = "".join(
+        f"- {SERVICE.replace('web', name)}".replace("\n", "\n  ").rstrip(" ") for name in ("a", "b")
+    )
+    text = f"apiVersion: v1\nkind: List\nitems:\n{items}  spec: {{}}\n"
+    (note,) = read_files([write("a.yaml", text)]).documents
+    assert (note.code, note.place, note.nearest) == (NoteCode.DUPLICATE_KEY, "a.yaml:20", "spec")
+    assert note.object is not None
+    assert note.object.name == "b"
 
 
 # What ends the run

@@ -352,9 +352,9 @@ def test_json_values_one_after_the_other() -> None:
 
 
 def test_the_later_of_two_keys_wins_and_is_told() -> None:
-    (document,) = documents("a: 1\nb:\n  c: 1\n  c: 2\na: 3\n")
-    assert document.value == {"a": 3, "b": {"c": 2}}
-    assert sorted(document.repeated) == [(4, "c"), (5, "a")]
+    (document,) = documents("a: 1\nb:\n- {}\n- &x\n  c: 1\n  c: 2\na: 3\nd: *x\n")
+    assert document.value == {"a": 3, "b": [{}, {"c": 2}], "d": {"c": 2}}
+    assert document.repeated == [(6, ("b", 1, "c")), (7, ("a",))]
 
 
 @settings(deadline=None)
