@@ -69,7 +69,7 @@ def open_files(
     from kgdiag.collect.files import read_files
     from kgdiag.graph.assumed import AssumedPods
 
-    files = read_files(paths, complete=complete, stdin=sys.stdin.buffer)
+    files = read_files(paths, complete=complete, stdin=sys.stdin.buffer, namespace=namespace or "")
     origin = files.origin
     source: Source = AssumedPods(files) if origin is Origin.FILES else files
     world = World(origin, complete=complete, home=(namespace or "default",))
