@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from kgdiag.dialects.base import Dialect
-from kgdiag.dialects.istio.gateway import gateway_proxy
-from kgdiag.dialects.istio.relations import RELATIONS
+from kgdiag.dialects.istio.gateway import declared_proxy, gateway_proxy
+from kgdiag.dialects.istio.relations import RELATIONS, front_services
 from kgdiag.dialects.istio.sidecar import sidecar_proxy
 from kgdiag.graph.world import World
+from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Proxy
+from kgdiag.model.ref import Ref
 
 GATEWAY_API = "gateway.networking.k8s.io/gateway-name"
 """The label of pods that a Gateway of the Gateway API got: another dialect's."""
@@ -21,4 +23,17 @@ def proxy_of(world: World, pod: Obj) -> Proxy | None:
     return gateway_proxy(world, pod) or sidecar_proxy(world, pod)
 
 
-DIALECT = Dialect("istio", relations=RELATIONS, proxy_of=proxy_of)
+def data_plane(world: World, gateway: Obj) -> tuple[Ref, ...]:
+    """The Services in front of the pods that a Gateway programs."""
+    if gateway.kind != kinds.ISTIO_GATEWAY:
+        return ()
+    return tuple(service.ref for service in front_services(world, gateway))
+
+
+DIALECT = Dialect(
+    "istio",
+    relations=RELATIONS,
+    proxy_of=proxy_of,
+    gateway_proxy=declared_proxy,
+    data_plane=data_plane,
+)

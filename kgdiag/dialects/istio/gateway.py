@@ -11,6 +11,7 @@ from functools import cached_property
 
 from kgdiag.dialects.istio import bound, hosts, registry, security
 from kgdiag.dialects.istio.mesh import (
+    PROXY_CONTAINER,
     Mesh,
     in_scope,
     is_gateway_pod,
@@ -41,6 +42,8 @@ from kgdiag.dialects.istio.servers import (
     targets_of,
 )
 from kgdiag.dialects.istio.tls import server_tls
+from kgdiag.graph.core import ASSUMED
+from kgdiag.graph.labels import subset_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
@@ -565,3 +568,37 @@ class _RouteConfig:
             reason = f"its host {mine} is less specific than {winner}"
             return Excluded(one.ref, "spec.hosts", reason, 1)
         return Excluded(one.ref, "spec.hosts", f"its host {mine} is served by no server for {host}", 1)
+
+
+# -- Gateways without pods -------------------------------------------------------------------------------
+
+
+def declared_proxy(world: World, gateway: Obj) -> Proxy | None:
+    """The proxy that a Gateway would program, where files have no pod for it; None for other kinds.
+
+    The pod is the one that its selector describes, behind the Services that select it.
+    """
+    if gateway.kind != kinds.ISTIO_GATEWAY:
+        return None
+    labels = {str(key): str(value) for key, value in gateway.mapping("spec.selector").items()}
+    fronts = [
+        one
+        for one in world.all(kinds.SERVICE)
+        if one.mapping("spec.selector") and subset_of(one.mapping("spec.selector"), labels)
+    ]
+    mesh = mesh_of(world)
+    pod = Obj(
+        kinds.POD,
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": gateway.name,
+                "namespace": fronts[0].namespace if fronts else mesh.root_namespace,
+                "labels": labels,
+                "annotations": {ASSUMED: "true"},
+            },
+            "spec": {"containers": [{"name": PROXY_CONTAINER, "args": ["proxy", "router"]}]},
+        },
+    )
+    return gateway_proxy(world, pod)
