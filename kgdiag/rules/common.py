@@ -23,7 +23,15 @@ CONTROLLED = ("Revision", "ServerlessService", "PodAutoscaler", "Ingress", "Rout
 
 def known(world: World, kind: Kind, namespace: str) -> bool:
     """Whether nothing found of a kind in a namespace means that there is nothing."""
+    if _mixed(world, namespace):
+        return False
     return world.missing(kind, namespace) in (Missing.GONE, Missing.NO_KIND)
+
+
+def _mixed(world: World, namespace: str) -> bool:
+    """Whether a namespace of files may hold things of several: objects without one are put into it, and
+    nobody says that this is where all of them are applied."""
+    return world.origin is Origin.FILES and not world.complete and namespace == "default"
 
 
 def known_everywhere(world: World, kind: Kind) -> bool:
@@ -38,6 +46,8 @@ def gone_or_unseen(world: World, kind: Kind, namespace: str, name: str) -> tuple
     None says nothing: the object could not be read, and the reader is told so elsewhere.
     """
     match world.missing(kind, namespace, name):
+        case Missing.GONE if _mixed(world, namespace):
+            return Severity.INFO, "is not in these files"
         case Missing.GONE:
             return Severity.ERROR, "does not exist"
         case Missing.NO_KIND:
@@ -179,3 +189,11 @@ def prove_field(obj: Obj, jsonpath: str, value: str, expect: str) -> Command:
     return commands.get(
         obj.kind, obj.namespace, obj.name, jsonpath=jsonpath, expect=expect, match=Match.EQUALS, value=value
     )
+
+
+def prove_secret(secret: Obj) -> Command:
+    """That a Secret exists, without its values."""
+    return commands.get(
+        kinds.SECRET, secret.namespace, secret.name, names_only=True, expect=f"secret/{secret.name}",
+        match=Match.EQUALS, value=f"secret/{secret.name}",
+    )  # fmt: skip

@@ -69,10 +69,10 @@ def _finding(
     meant = _meant(world, mesh, route, first, named)
     places_text = f" ({len(places)} destinations)" if len(places) > 1 else ""
     lost = ": its share of the requests gets 503 (NC)" if severity is Severity.ERROR else ""
-    written = first.host if first.host in subject else f"{first.host} ({subject})"
+    what = f"{first.host} ({subject})" if proof else first.host
     yield self.finding(
         route.ref,
-        f"destination {written if written != first.host else subject}{places_text} {words}{lost}"
+        f"destination {what}{places_text} {words}{lost}"
         + (f"; did you mean {listed(meant)}?" if meant else ""),
         severity=severity,
         evidence=[route.evidence(f"{place.part}.host") for place in places],
