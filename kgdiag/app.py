@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kgdiag.dialects import all_kinds, dialects
-from kgdiag.errors import InputError, ReadFailed
+from kgdiag.errors import InputError, ReadFailed, UsageError
 from kgdiag.graph import names
 from kgdiag.graph.ask import ask
 from kgdiag.graph.world import Missing, World
@@ -16,6 +16,7 @@ from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
+from kgdiag.model.proxy import Proxy
 from kgdiag.model.read import Origin, Read, Source
 from kgdiag.model.ref import Ref
 from kgdiag.model.report import Report
@@ -118,6 +119,63 @@ def check(
     scope = Scope(None if everywhere else frozenset((session.namespace,)), named)
     findings, skipped = ask(session.source, session.world, lambda world: run(world, rules, scope))
     return _answer(session.world, Report(tuple(findings), tuple(skipped)), fail_on)
+
+
+def trace_dump(question: Question, *, fail_on: Severity | None) -> Answer:
+    """Trace one request through a proxy's own config alone (``--via dump/FILE[:PORT]``).
+
+    Without a port it is the one listener that the URL's port means, else the only one; raises UsageError
+    where several could be meant, InputError for a file that is no dump.
+    """
+    from kgdiag.collect.dumps import read_dump
+    from kgdiag.dialects.envoy.dump import dumps_of
+    from kgdiag.dialects.envoy.proxy import dump_proxy, pod_of
+    from kgdiag.trace import trace_proxy
+    from kgdiag.trace.match import string_matches
+
+    file, wanted = _dump_file(question.via.partition("/")[2])
+    try:
+        found = dumps_of(read_dump(file))
+    except ValueError as error:
+        raise InputError(str(error), subject=file) from None
+    if len(found) > 1:
+        names = ", ".join(name for name, _ in found)
+        raise UsageError(
+            f"the file has {len(found)} dumps: {names}", subject=file, hint="give it one of them"
+        )
+    name, dump = found[0]
+    proxy = dump_proxy(dump, string_matches, pod=pod_of(dump, name))
+    port = wanted if wanted is not None else _listener_port(proxy, question)
+    world = World(Origin.FILES)
+    found_trace = trace_proxy(world, question, (), proxy, port)
+    notes = [f"{what} was refused by the proxy: {why}" for what, why in dump.rejected]
+    return _answer(world, replace(found_trace, notes=(*found_trace.notes, *notes)), fail_on)
+
+
+def _dump_file(text: str) -> tuple[str, int | None]:
+    """``FILE[:PORT]``; a colon with digits behind it at the end is a port."""
+    head, colon, tail = text.rpartition(":")
+    return (head, int(tail)) if colon and head and tail.isdigit() else (text, None)
+
+
+def _listener_port(proxy: Proxy, question: Question) -> int:
+    """The listener that a URL means where no port was named: its own port, the ports that control planes move
+    80 and 443 to, else the only listener that is none of the proxy's own (readiness, metrics)."""
+    ports = [port for port in proxy.ports() if port not in _ADMIN_PORTS]
+    for port in (question.port, question.port + 8000, question.port + 10000):
+        if port in ports:
+            return port
+    if len(ports) == 1:
+        return ports[0]
+    raise UsageError(
+        "which listener is meant?",
+        subject=f"--via {question.via}",
+        hint=f"add :PORT, one of {', '.join(map(str, ports))}",
+    )
+
+
+# Listeners that proxies have for themselves: Istio's and Envoy Gateway's readiness and metrics.
+_ADMIN_PORTS = (15021, 15090, 15020, 19001, 19002, 19003)
 
 
 def trace(session: Session, question: Question, *, fail_on: Severity | None) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -109,8 +110,8 @@ def trace(
     from kgdiag import app as application
     from kgdiag.trace.question import parse_question
 
-    session = _session(reading)
-    question = parse_question(
+    asked = partial(
+        parse_question,
         url,
         method=method,
         headers=header or [],
@@ -118,8 +119,13 @@ def trace(
         origin=origin,
         via=via,
         client_cert=client_cert,
-        namespace=session.namespace,
     )
+    if via.lower().startswith("dump/"):
+        question = asked(namespace=reading.namespace or "default")
+        return _finish(application.trace_dump(question, fail_on=_severity(reading.fail_on)), reading)
+    asked(namespace="default")  # a bad URL is said before a cluster is asked
+    session = _session(reading)
+    question = asked(namespace=session.namespace)
     return _finish(application.trace(session, question, fail_on=_severity(reading.fail_on)), reading)
 
 

@@ -105,9 +105,8 @@ def reads(command: Callable[..., int]) -> Callable[..., int]:
         return command(reading, **given)
 
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
-    run.__signature__ = inspect.Signature(
-        [*parameters, *common], return_annotation=int
-    )
+    signature = inspect.Signature([*parameters, *common], return_annotation=int)
+    run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in (*parameters, *common)}
     del run.__wrapped__
     return run
