@@ -112,7 +112,6 @@ _ROUTE_KIND = {
 }
 # Regular expressions that stand for any gRPC service and method.
 _ANY_SERVICE, _ANY_METHOD = r"(?i)\.?[a-z_][a-z_0-9]*(\.[a-z_][a-z_0-9]*)*", r"[A-Za-z_][A-Za-z_0-9]*"
-_OVERPROVISIONING, _PANIC = 1.4, 0.5
 
 
 def data_plane_name(key: str) -> str:
@@ -131,6 +130,7 @@ class EnvoyGateway(Provider):
     title = "Envoy Gateway"
     controllers = ("gateway.envoyproxy.io/gatewayclass-controller",)
     classes = ("eg", "envoy-gateway", "envoy")
+    keeps_port = True
 
     # -- the proxies -----------------------------------------------------------------------------------
 
@@ -252,7 +252,8 @@ class EnvoyGateway(Provider):
     # -- routes ----------------------------------------------------------------------------------------
 
     def ordered(self, place: Place, host: str, found: list[Placed]) -> list[Placed]:
-        return sorted(found, key=lambda one: tuple(-value for value in _rank(one.match)))
+        every = [item for one in found for item in _with_preflight(one)]
+        return sorted(every, key=lambda one: tuple(-value for value in _rank(one.match)))
 
     def connections(
         self, place: Place, make: Callable[[], RouteConfig], listener: ListenerSpec
@@ -270,10 +271,10 @@ class EnvoyGateway(Provider):
         action = self._action(place, match, listener, extension)
         forward = isinstance(action, Forward)
         return Route(
-            match=route_match(match, path_match(path), extra),
+            match=route_match(match, path_match(path), (*extra, *(_PREFLIGHT if match.preflight else ()))),
             action=action,
             origin=match.origin,
-            name=name,
+            name=name + ("/cors-preflight" if match.preflight else ""),
             request_headers=header_edits(match.filter("RequestHeaderModifier"), ("add", "set")),
             response_headers=header_edits(match.filter("ResponseHeaderModifier"), ("add", "set")),
             cors=cors(match.filter("CORS")),
@@ -404,6 +405,8 @@ class EnvoyGateway(Provider):
             if item not in valid:
                 yield WeightedCluster(INVALID, item.ref.weight, origin=_blamed(item))
         for item, weight in zip(valid, weights, strict=True):
+            if not weight:
+                continue
             yield WeightedCluster(
                 cluster=f"{_prefix(match.route)}/rule/{match.rule}/backend/{item.ref.index}",
                 weight=weight,
@@ -414,19 +417,22 @@ class EnvoyGateway(Provider):
             )
 
     def _pooled_weights(self, place: Place, valid: list[Backend]) -> list[int]:
-        """Weights of backends that share one cluster: Envoy picks localities by weight and health, and in
-        panic (less than half of all healthy) any endpoint alike."""
+        """Weights of backends that share one cluster.
+
+        Envoy picks among those with a ready endpoint; where none of all has one, it is in panic and sends
+        to any endpoint alike. Measured with Envoy Gateway 1.9.1: endpoints that are not ready are draining
+        to Envoy, and do not count for its panic threshold.
+        """
         counts: list[tuple[int, int]] = []
         for item in valid:
             found = self._endpoints(place, item)
             counts.append((sum(1 for one in found if one.health is Health.HEALTHY), len(found)))
-        total, healthy = sum(all_ for _, all_ in counts), sum(good for good, _ in counts)
-        if not total or healthy == total:
-            return [item.ref.weight for item in valid]
-        if healthy / total < _PANIC:
-            return [all_ for _, all_ in counts]
-        shares = [min(1.0, _OVERPROVISIONING * good / all_) if all_ else 0.0 for good, all_ in counts]
-        return [round(item.ref.weight * share * 10000) for item, share in zip(valid, shares, strict=True)]
+        if not any(good for good, _ in counts):
+            return [all_ or item.ref.weight for item, (_, all_) in zip(valid, counts, strict=True)]
+        return [
+            item.ref.weight if good or not all_ else 0
+            for item, (good, all_) in zip(valid, counts, strict=True)
+        ]
 
     def _endpoints(self, place: Place, item: Backend) -> tuple[Endpoint, ...]:
         if item.service is None or item.port is None:
@@ -474,7 +480,7 @@ class EnvoyGateway(Provider):
         def make() -> tuple[Endpoint, ...]:
             if by_ip:
                 return (Endpoint(service.text("spec.clusterIP"), port.port),)
-            return _in_panic(self._endpoints(place, item))
+            return self._endpoints(place, item)
 
         made = Cluster(
             name=name,
@@ -551,11 +557,28 @@ def _rank(match: Match) -> tuple[int, int, int, int, int, int]:
     path, extra = _path(match)
     kind, value = path or (PREFIX, "/")
     length = 0 if (kind, value) == (PREFIX, "/") else len(value.encode())
-    headers = len(match.headers) + bool(match.method) + len(extra)
-    exact = sum(1 for item in match.headers if item.get("type") != REGEX) + bool(match.method)
+    method = bool(match.method) or match.preflight
+    headers = len(match.headers) + method + len(extra) + 2 * match.preflight
+    exact = sum(1 for item in match.headers if item.get("type") != REGEX) + method
     query = match.query
     exact_query = sum(1 for item in query if item.get("type") != REGEX)
     return {EXACT: 2, REGEX: 1}.get(kind, 0), length, headers, exact, len(query), exact_query
+
+
+_PREFLIGHT = (
+    ValueMatch(":method", StringMatch(How.EXACT, "OPTIONS")),
+    ValueMatch("origin", StringMatch(How.REGEX, ".*")),
+    ValueMatch("access-control-request-method", StringMatch(How.REGEX, ".*")),
+)
+
+
+def _with_preflight(one: Placed) -> Iterable[Placed]:
+    """A match with a CORS filter and a method gets a route for its preflights beside it."""
+    yield one
+    match = one.match
+    if match.filter("CORS") is not None and match.method not in ("", "OPTIONS"):
+        raw = {key: value for key, value in match.raw.items() if key != "method"}
+        yield Placed(one.listener, replace(match, raw=raw, preflight=True))
 
 
 def _bad_regex(route: Obj, rule: int) -> bool:
@@ -744,14 +767,6 @@ def _nothing(match: Match, errors: list[Backend], empty: list[Backend]) -> Direc
     if empty:
         return refused(503, "; ".join(f"{item.ref.ref} has no endpoints" for item in empty))
     return refused(500, f"{match.rule_part} has no backend with a weight above 0")
-
-
-def _in_panic(found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
-    """Envoy sends to all endpoints alike where less than half of them are healthy."""
-    healthy = sum(1 for item in found if item.health is Health.HEALTHY)
-    if found and healthy / len(found) < _PANIC:
-        return tuple(replace(item, health=Health.HEALTHY) for item in found)
-    return found
 
 
 def _backend_cluster(backend: Obj, name: str, ref: BackendRef) -> Cluster:

@@ -191,7 +191,8 @@ class Fault:
 @dataclass(frozen=True, slots=True)
 class Cors:
     """A CORS policy: the filter answers preflights (OPTIONS with Origin and Access-Control-Request-Method)
-    whose origin matches, before the router."""
+    whose origin matches, before the router; with ``answers_all`` those of other origins too (200, without
+    CORS headers: Envoy's ``forward_not_matching_preflights: false``)."""
 
     origins: tuple[StringMatch, ...] = ()
     methods: str = ""
@@ -199,6 +200,7 @@ class Cors:
     expose: str = ""
     max_age: str = ""
     credentials: bool | None = None
+    answers_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from kgdiag.dialects.gateway_api.attach import Attached, Attachment, attachments, candidates, routes_of
 from kgdiag.dialects.gateway_api.grants import granted
 from kgdiag.dialects.gateway_api.hostnames import covers, width
-from kgdiag.dialects.gateway_api.provider import Place, Placed, Provider
+from kgdiag.dialects.gateway_api.provider import Place, Placed, Provider, implementation
 from kgdiag.dialects.gateway_api.routes import matches_of
 from kgdiag.dialects.gateway_api.spec import GROUP, ListenerSpec, hostnames_of, listeners_of
 from kgdiag.graph.world import Missing, World
@@ -61,6 +61,13 @@ class CertificateState:
     detail: str = ""
     doubt: str = ""
     evidence: tuple[Evidence, ...] = ()
+
+
+def listener_states(world: World, gateway: Obj) -> tuple[ListenerState, ...]:
+    """The listeners of one Gateway and what becomes of each, whoever programs it."""
+    provider = implementation(world, gateway).provider or Provider()
+    shared = provider.shared(world, gateway)
+    return tuple(item for item in states(world, provider, shared) if item.listener.gateway.ref == gateway.ref)
 
 
 def states(world: World, provider: Provider, gateways: Sequence[Obj]) -> tuple[ListenerState, ...]:
@@ -225,7 +232,9 @@ def _listener(port: _Port) -> Listener | None:
             chains += _l4_chains(port, item)
     default = _http_chain(port, plain) if plain else None
     if not chains and default is None:
-        return None
+        if not port.place.provider.keeps_port:
+            return None
+        chains.append(FilterChain("EmptyCluster", ChainMatch(), TcpConnections(), origin=_origin(live[0])))
     origins = tuple(
         Origin(item.listener.owner.ref, item.listener.part, (item.listener.evidence(),)) for item in live
     )
@@ -406,8 +415,6 @@ def _why_not_here(place: Place, item: Attachment, here: set[tuple[Ref, str]]) ->
 
 def gateway_problem(world: World, gateway: Obj) -> str | None:
     """Why a Gateway is served by no proxy at all."""
-    from kgdiag.dialects.gateway_api.provider import implementation
-
     found = implementation(world, gateway)
     return found.why if found.provider is None else None
 

@@ -69,6 +69,7 @@ class Provider:
     title = "Gateway API"
     controllers: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()  # names of the classes that it makes itself
+    keeps_port = False  # whether a TCP or TLS listener without routes listens, to close connections
 
     # -- the proxies -----------------------------------------------------------------------------------
 
