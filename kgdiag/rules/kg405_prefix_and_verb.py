@@ -49,7 +49,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                 route.ref,
                 f"PathPrefix {value} compares whole path elements: {verb} does not match it, 404",
                 evidence=[route.evidence(f"{field}.value")],
-                fix=f"set {field} to {{type: RegularExpression, value: '^{re.escape(value.rstrip('/'))}(:[a-z]+)?$'}}",
+                fix=f"set {field} to {{type: RegularExpression, value: '{_pattern(value)}'}}",
                 verify=[
                     commands.get(
                         kinds.HTTP_ROUTE, route.namespace, route.name,
@@ -58,6 +58,10 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                     )
                 ],
             )  # fmt: skip
+
+
+def _pattern(value: str) -> str:
+    return f"^{re.escape(value.rstrip('/'))}(:[a-z]+)?$"
 
 
 def _paths(route: Obj) -> Iterator[tuple[str, str, str]]:
