@@ -406,11 +406,14 @@ def _same_matches(chains: Iterable[FilterChain]) -> list[tuple[FilterChain, str]
     found = []
     for chain in chains:
         for name in chain.match.server_names or ("",):
-            first = seen.setdefault((name.lower(), chain.match.alpn), chain)
-            if first is not chain:
+            key = (name.lower(), chain.match.alpn)
+            first = seen.get(key)
+            seen.setdefault(key, chain)
+            if first is not None:
                 what = f"SNI {name}" if name else "all connections"
                 by = f"{first.origin.ref} {first.origin.part}" if first.origin else "another chain"
-                found.append((chain, f"{what} is matched by {by} too"))
+                again = "it names it twice, in upper and lower case" if first is chain else f"by {by} too"
+                found.append((chain, f"{what} is matched {again}"))
                 break
     return found
 
