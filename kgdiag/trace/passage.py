@@ -492,7 +492,7 @@ class Passage:
             and request.method == "OPTIONS"
             and origin
             and asked
-            and any(string_matches(one, origin) for one in route.cors.origins)
+            and (route.cors.answers_all or any(string_matches(one, origin) for one in route.cors.origins))
         ):
             return self.walk.refused(
                 flow,

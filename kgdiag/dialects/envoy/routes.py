@@ -203,4 +203,5 @@ def _cors(raw: Json) -> Cors | None:
         expose=str(raw.get("expose_headers", "")),
         max_age=str(raw.get("max_age", "")),
         credentials=credentials if isinstance(credentials, bool) else None,
+        answers_all=raw.get("forward_not_matching_preflights") is False,
     )
