@@ -374,15 +374,21 @@ class _Tracer:
                 done.add(ingress.class_of(one))
                 found.append((one.ref, ingress.enter(self.walk, one, host, self.flow)))
         ways = list(self._by_gateways(host))
-        return found + _with_route(ways, keep_all=not found)
+        reached = [(entry, branches) for entry, branches, open_ in ways if open_]
+        if not reached and not found:
+            reached = [(entry, branches) for entry, branches, _ in ways]
+        return found + _with_route(reached, keep_all=not found)
 
-    def _by_gateways(self, host: str) -> Iterator[tuple[Ref, list[Branch]]]:
+    def _by_gateways(self, host: str) -> Iterator[tuple[Ref, list[Branch], bool]]:
+        """(entry, ways, whether the outside reaches it) of every Gateway with the host."""
         done: set[object] = set()
         for gateway in self._gateways(host):
             for entry, key, branches in self._into_gateway(gateway, explicit=False):
                 if key not in done:
                     done.add(key)
-                    yield entry, branches
+                    service = self.world.get(kinds.SERVICE, entry.namespace, entry.name)
+                    inner = entry.kind == "Service" and service is not None and not _public(service)
+                    yield entry, branches, not inner
 
     def _gateways(self, host: str) -> list[Obj]:
         found = [one for one in self.world.all(kinds.ISTIO_GATEWAY) if _istio_covers(one, host)]

@@ -9,6 +9,7 @@ Knative-Serving-Revision and -Namespace), pkg/activator/net/revision_backends.go
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kgdiag.graph.core import ServicePort, service_ports
@@ -18,7 +19,7 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Endpoint, Health, Peer
 from kgdiag.model.read import Origin
 from kgdiag.model.ref import Ref
-from kgdiag.model.trace import Act, Backend, Hop, Outcome, Result
+from kgdiag.model.trace import Act, Backend, Hop, Outcome, Request, Result
 from kgdiag.trace import network, verify
 from kgdiag.trace.flow import Branch, Flow, Front, Target, behind, merged, response_headers, scaled
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 SYSTEM = "knative-serving"
 _SKS = "networking.internal.knative.dev/serverlessservice"
 _TYPE = "networking.internal.knative.dev/serviceType"
+_ORIGINAL, _MARK = "k-original-host", ("k-proxy-request", "activator")
+_PRUNED = ("knative-serving-revision", "knative-serving-namespace")
 _PORTS = {8012: 80, 8013: 80, 8112: 443}
 
 
@@ -92,7 +95,25 @@ def to_revision(walk: Walker, namespace: str, revision: str, flow: Flow) -> list
             return walk.unknown(flow.to(backend=backend), private.ref, f"endpoints of {private.ref}: {doubt}")
         return _asleep(flow.to(backend=backend), private.ref, revision, "no pod runs")
     address = private.text("spec.clusterIP") or f"{private.name}.{namespace}.svc.cluster.local"
-    return walk.connect(Target(address, 80, address, service=private), flow)
+    return walk.connect(
+        Target(address, 80, address, service=private), flow.to(request=_hidden(flow.request, address))
+    )
+
+
+def _hidden(request: Request, address: str) -> Request:
+    """The activator sends the target's address as Host, and the Host it got in a header of its own, which
+    queue-proxy turns back. Source: knative/networking pkg/http/proxy, RewriteHostIn and RewriteHostOut."""
+    kept = tuple(pair for pair in request.headers if pair[0] not in _PRUNED)
+    return replace(request, authority=f"{address}:80", headers=(*kept, (_ORIGINAL, request.authority), _MARK))
+
+
+def restored(request: Request) -> Request:
+    """What a user container gets from queue-proxy of a request that an activator sent."""
+    host = request.header(_ORIGINAL)
+    if host is None:
+        return request
+    kept = tuple(pair for pair in request.headers if pair[0] not in (_ORIGINAL, _MARK[0]))
+    return replace(request, authority=host, headers=kept)
 
 
 def private_service(walk: Walker, namespace: str, revision: str) -> Obj | None:

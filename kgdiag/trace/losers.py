@@ -16,7 +16,11 @@ _MOST_HOSTS = 20_000
 
 def nearest(candidates: Iterable[Rejected]) -> tuple[Rejected, ...]:
     """The candidates without repetition, nearest first; where some are cut the last one says how many."""
-    unique = {(item.object, item.rule, item.reason): item for item in candidates}
+    unique: dict[tuple[Ref, str], Rejected] = {}
+    for item in candidates:
+        known = unique.setdefault((item.object, item.rule), item)
+        if item.nearness < known.nearness:
+            unique[item.object, item.rule] = item
     ordered = sorted(unique.values(), key=lambda item: item.nearness)
     if len(ordered) <= MOST:
         return tuple(ordered)

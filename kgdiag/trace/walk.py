@@ -422,6 +422,8 @@ class Walker:
         onward = knative.activator(self, pod, port, flow)
         if onward is not None:
             return onward
+        if network.declares(pod, "queue-proxy"):
+            flow = flow.to(request=knative.restored(flow.request))
         speaks = network.speaks(pod, port, flow.declared)
         if flow.layers:
             top = flow.layers[0]
