@@ -535,4 +535,5 @@ class Proxy:
     namespace: str = ""
     access_log: bool = True
     unknown: str | None = None  # why its config cannot be known (a read that failed)
-    why_no_cluster: Callable[[str], tuple[Excluded, ...]] = lambda _name: ()  # of names that ``cluster`` lacks
+    # of names that ``cluster`` lacks
+    why_no_cluster: Callable[[str], tuple[Excluded, ...]] = lambda _name: ()
