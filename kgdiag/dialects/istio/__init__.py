@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kgdiag.dialects.base import Dialect
 from kgdiag.dialects.istio.gateway import declared_proxy, gateway_proxy
+from kgdiag.dialects.istio.ingress import is_ours
+from kgdiag.dialects.istio.mesh import mesh_of
 from kgdiag.dialects.istio.relations import RELATIONS, front_services
 from kgdiag.dialects.istio.sidecar import sidecar_proxy
 from kgdiag.graph.world import World
@@ -24,7 +26,11 @@ def proxy_of(world: World, pod: Obj) -> Proxy | None:
 
 
 def data_plane(world: World, gateway: Obj) -> tuple[Ref, ...]:
-    """The Services in front of the pods that a Gateway programs."""
+    """The Services in front of the pods that a Gateway programs, or of those that serve an Ingress."""
+    if gateway.kind == kinds.INGRESS:
+        mesh = mesh_of(world)
+        service = Ref("", "Service", mesh.control_plane, mesh.ingress_service)
+        return (service,) if is_ours(world, mesh, gateway) else ()
     if gateway.kind != kinds.ISTIO_GATEWAY:
         return ()
     return tuple(service.ref for service in front_services(world, gateway))

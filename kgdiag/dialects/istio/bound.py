@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kgdiag.dialects.istio import hosts
+from kgdiag.dialects.istio import hosts, ingress
 from kgdiag.dialects.istio.mesh import Mesh, in_scope, visible
 from kgdiag.dialects.istio.routes import MESH, export_to, gateways_of, hosts_of
 from kgdiag.graph.world import World
@@ -63,10 +63,11 @@ def _near(labels: list[str], host: str, name: str) -> bool:
 def index_of(world: World, mesh: Mesh) -> Index:
     """The index of all VirtualServices that istiod sees. Reads them all."""
     found = world.all(kinds.VIRTUAL_SERVICE)
+    _, made = ingress.generated(world, mesh)
 
     def build() -> Index:
         index = Index()
-        for one in sorted(in_scope(world, mesh, found), key=lambda item: item.age_key):
+        for one in sorted((*made, *in_scope(world, mesh, found)), key=lambda item: item.age_key):
             names = hosts_of(one, mesh)
             if not names:
                 continue  # a delegate

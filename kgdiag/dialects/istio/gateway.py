@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from kgdiag.dialects.istio import bound, hosts, registry, security
+from kgdiag.dialects.istio import bound, hosts, ingress, registry, security
+from kgdiag.dialects.istio.generated import excluded as lost
+from kgdiag.dialects.istio.generated import origin as origin_of
 from kgdiag.dialects.istio.mesh import (
     PROXY_CONTAINER,
     Mesh,
@@ -57,7 +59,6 @@ from kgdiag.model.proxy import (
     HttpConnections,
     HttpFilter,
     Listener,
-    Origin,
     Proxy,
     Route,
     RouteConfig,
@@ -81,7 +82,8 @@ def gateway_proxy(world: World, pod: Obj) -> Proxy | None:
     if not is_gateway_pod(pod):
         return None
     mesh = mesh_of(world, pod)
-    found = in_scope(world, mesh, world.all(kinds.ISTIO_GATEWAY))
+    made, _ = ingress.generated(world, mesh)
+    found = [*made, *in_scope(world, mesh, world.all(kinds.ISTIO_GATEWAY))]
     world.all(kinds.VIRTUAL_SERVICE)  # asked for early: whatever comes in needs them
     world.all(kinds.SERVICE, pod.namespace)
     return world.memo(("istio gateway proxy", pod.ref), lambda: proxy_for(world, mesh, pod, found))
@@ -300,7 +302,7 @@ class _Gateway:
                     match=ChainMatch(server_names=_server_names(sorted(route.sni_hosts))),
                     network=TcpConnections(route.clusters, self._filters(port, server)),
                     tls=ServerTls(TlsMode.PASSTHROUGH),
-                    origin=Origin(one.ref, route.part, (*server.evidence(), one.evidence(route.part))),
+                    origin=origin_of(one, route.part, *server.evidence(), one.evidence(route.part)),
                 )
 
     def _auto_passthrough(self, server: Server) -> Iterator[FilterChain]:
@@ -337,12 +339,12 @@ class _Gateway:
     def _left_out(self, port: int) -> Iterator[Excluded]:
         for skipped in self.merged.skipped:
             if skipped.port == port:
-                yield Excluded(skipped.server.gateway.ref, skipped.server.part, skipped.reason, 0)
+                yield lost(skipped.server.gateway, skipped.server.part, skipped.reason, 0)
         for key in self.merged.ports:
             for server in self.merged.servers[key]:
                 reason, nearness = self._why_elsewhere(key, server, port)
                 if reason:
-                    yield Excluded(server.gateway.ref, server.part, reason, nearness)
+                    yield lost(server.gateway, server.part, reason, nearness)
 
     def _why_elsewhere(self, key: ServerPort, server: Server, port: int) -> tuple[str, int]:
         """Why a server that was taken in does not serve this port, "" where it does."""
@@ -380,7 +382,7 @@ class _Gateway:
                 else:
                     far, words = difference(gateway, self.pod.labels)
                     reason = f"its selector asks for {words}"
-                yield Excluded(gateway.ref, "spec.selector", reason, min(far, 4))
+                yield lost(gateway, "spec.selector", reason, min(far, 4))
                 break
 
 
@@ -513,7 +515,7 @@ class _RouteConfig:
             domains=tuple(names),
             make_routes=lambda: self._routes(members),
             require_tls="all" if names[0] in self.redirects else "none",
-            origin=Origin(first[0].ref, "spec.hosts", (first[0].evidence("spec.hosts"),)) if first else None,
+            origin=origin_of(first[0], "spec.hosts") if first else None,
             make_excluded=lambda: tuple(
                 found for one, context in _once(members) for found in http_excluded(context, one)
             ),
@@ -531,7 +533,7 @@ class _RouteConfig:
 
     def _excluded(self) -> tuple[Excluded, ...]:
         return tuple(
-            Excluded(one.ref, "spec.hosts", reason, 3)
+            lost(one, "spec.hosts", reason, 3)
             for key, (one, reason) in self.without.items()
             if key not in self.bound
         )
@@ -544,9 +546,7 @@ class _RouteConfig:
         found = [self._why_not(one, host, winner) for one in index.naming(host) if id(one) not in serving]
         for name, one in index.near(host):
             if id(one) not in serving and id(one) in self.bound:
-                found.append(
-                    Excluded(one.ref, "spec.hosts", f"its host is {name}, the request's is {host}", 3)
-                )
+                found.append(lost(one, "spec.hosts", f"its host is {name}, the request's is {host}", 3))
         return tuple(sorted(found, key=lambda one: (one.nearness, one.ref)))
 
     def _domain(self, host: str) -> str:
@@ -560,17 +560,17 @@ class _RouteConfig:
         names = list(dict.fromkeys(server.name for server in self.servers))
         nearness, reason = bound.unbound_reason(one, names, self.state.mesh, self.state.existing)
         if reason:
-            return Excluded(one.ref, "spec.gateways", reason, nearness)
+            return lost(one, "spec.gateways", reason, nearness)
         reason = bound.hidden_reason(one, self.state.mesh, self.state.pod.namespace)
         if reason:
-            return Excluded(one.ref, "spec.exportTo", reason, 0)
+            return lost(one, "spec.exportTo", reason, 0)
         if id(one) in self.without and id(one) not in self.bound:
-            return Excluded(one.ref, "spec.hosts", self.without[id(one)][1], 1)
+            return lost(one, "spec.hosts", self.without[id(one)][1], 1)
         mine = next(name for name in hosts_of(one, self.state.mesh) if hosts.subset_of(host, name.lower()))
         if winner:
             reason = f"its host {mine} is less specific than {winner}"
-            return Excluded(one.ref, "spec.hosts", reason, 1)
-        return Excluded(one.ref, "spec.hosts", f"its host {mine} is served by no server for {host}", 1)
+            return lost(one, "spec.hosts", reason, 1)
+        return lost(one, "spec.hosts", f"its host {mine} is served by no server for {host}", 1)
 
 
 # -- Gateways without pods -------------------------------------------------------------------------------

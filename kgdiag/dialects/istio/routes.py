@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Any
 
 from kgdiag.dialects.istio import registry
+from kgdiag.dialects.istio.generated import excluded as lost
+from kgdiag.dialects.istio.generated import origin as origin_of
 from kgdiag.dialects.istio.mesh import Mesh, resolve_host, visible
 from kgdiag.graph.labels import subset_of
 from kgdiag.graph.world import World
@@ -29,7 +31,6 @@ from kgdiag.model.proxy import (
     Forward,
     HeaderEdits,
     How,
-    Origin,
     PathRewrite,
     Redirect,
     Route,
@@ -381,19 +382,19 @@ def _lower(context: RouteContext, virtual_service: Obj) -> tuple[tuple[Route, ..
     for entry in entries(context, virtual_service):
         if last:
             reason = f"{last} before it takes every request"
-            excluded.append(Excluded(entry.owner.ref, entry.part, reason, 2))
+            excluded.append(lost(entry.owner, entry.part, reason, 2))
             continue
         if entry.dropped:
-            excluded.append(Excluded(entry.owner.ref, entry.part, entry.dropped, 1))
+            excluded.append(lost(entry.owner, entry.part, entry.dropped, 1))
             continue
         for part, match in entry.matches or ((entry.part, {}),):
             if last:
-                excluded.append(Excluded(entry.owner.ref, part, f"{last} before it takes every request", 2))
+                excluded.append(lost(entry.owner, part, f"{last} before it takes every request", 2))
                 continue
             misfit = _misfit(context, match)
             made = misfit or _route(context, virtual_service, entry, part, match)
             if isinstance(made, str):
-                excluded.append(Excluded(entry.owner.ref, part, made, 1))
+                excluded.append(lost(entry.owner, part, made, 1))
                 continue
             routes.append(made)
             if is_catch_all(made):
@@ -441,7 +442,7 @@ def _route(
     return Route(
         match=route_match(match, path_elements=bool(virtual_service.annotations.get(SEMANTICS))),
         action=action,
-        origin=_origin(entry.owner, part),
+        origin=origin_of(entry.owner, part),
         name=f"{name}.{match['name']}" if match.get("name") else name,
         request_headers=request,
         response_headers=response,
@@ -449,10 +450,6 @@ def _route(
         cors=_cors(raw.get("corsPolicy")),
         mirrors=_mirrors(context, virtual_service, entry) if isinstance(action, Forward) else (),
     )
-
-
-def _origin(owner: Obj, part: str) -> Origin:
-    return Origin(owner.ref, part, (owner.evidence(part),))
 
 
 def _action(
@@ -553,7 +550,7 @@ def _clusters(
                 request_headers=HeaderEdits() if single else request,
                 response_headers=HeaderEdits() if single else response,
                 host_rewrite=None if single else authority or None,
-                origin=_origin(entry.owner, f"{entry.part}.route[{at}].destination"),
+                origin=origin_of(entry.owner, f"{entry.part}.route[{at}].destination"),
             )
         )
     return tuple(out)
@@ -594,7 +591,7 @@ def _mirrors(context: RouteContext, virtual_service: Obj, entry: Entry) -> tuple
         WeightedCluster(
             destination_cluster(context, virtual_service, destination),
             weight=max(1, round(percent)),
-            origin=_origin(entry.owner, f"{entry.part}.{part}"),
+            origin=origin_of(entry.owner, f"{entry.part}.{part}"),
         )
         for part, destination, percent in out
         if percent > 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kgdiag.dialects.istio import hosts, registry
+from kgdiag.dialects.istio.generated import origin as origin_of
 from kgdiag.graph.core import resolve_target, service_ports, services_of
 from kgdiag.graph.labels import subset_of
 from kgdiag.graph.world import World
@@ -212,7 +213,7 @@ class Merged:
         """Where a server's filter chain comes from, with the Service that decided its port."""
         target = self.translated.get(server.key)
         more = (target.service.evidence(f"spec.ports[{target.index}]"),) if target else ()
-        return Origin(server.gateway.ref, server.part, (*server.evidence(), *more))
+        return origin_of(server.gateway, server.part, *server.evidence(), *more)
 
     def add(self, server: Server, port: int) -> str:
         """Take a server in on a pod port; the reason where it is left out."""
