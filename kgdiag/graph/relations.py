@@ -87,4 +87,4 @@ def _by_target(world: World, relation: Relation) -> dict[Ref, list[tuple[Ref, Li
                 found.setdefault(link.target, []).append((source.ref, link))
         return found
 
-    return world.memo(("into", relation.links, relation.targets), collect)
+    return world.memo(("into", relation.source, relation.links, relation.targets), collect)
