@@ -200,7 +200,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation("programs", "programmed-by", kinds.GATEWAY, (kinds.POD,), _programs, _gateways_of_pod),
     Relation("fronted-by", "fronts", kinds.GATEWAY, (kinds.SERVICE,), _fronted, _gateways_of_service),
     Relation("refers-to", "certificate-of", kinds.GATEWAY, (kinds.SECRET,), _secrets),
-    *(Relation("refers-to", "certificate-of", kind, (kinds.SECRET,), _secrets, optional=True) for kind in _SETS),
+    *(Relation("refers-to", "certificate-of", kind, (kinds.SECRET,), _secrets, optional=True)
+      for kind in _SETS),
     *(Relation("adds-listeners-to", "has-listeners-of", kind, (kinds.GATEWAY,), _adds_to, optional=True)
       for kind in _SETS),
     *(Relation("attached-to", "attaches", kind, (kinds.GATEWAY, *_SETS), _attached) for kind in _ROUTES),
