@@ -44,7 +44,7 @@ def dig(value: Any, path: str | Path, default: Any = None) -> Any:
                 return default
             value = value[step]
         else:
-            if not isinstance(value, Mapping):
+            if type(value) is not dict and not isinstance(value, Mapping):  # nearly all are dicts
                 return default
             value = value.get(step)
         if value is None:

@@ -16,7 +16,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
 
-_NEAR = 200  # hosts that differ in one label are looked for; more than these nobody reads
+_NEAR = 20  # hosts that differ in one label are looked for; more than these nobody reads
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Index:
     by_gateway: dict[str, list[Obj]] = field(default_factory=dict)
     by_host: dict[str, list[Obj]] = field(default_factory=dict)
     wildcards: list[str] = field(default_factory=list)
+    hosts: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by id of the VirtualService
 
     def naming(self, host: str) -> Iterator[Obj]:
         """The VirtualServices with a host that covers this one, the most specific host first."""
@@ -71,6 +72,7 @@ def index_of(world: World, mesh: Mesh) -> Index:
             names = hosts_of(one, mesh)
             if not names:
                 continue  # a delegate
+            index.hosts[id(one)] = names
             for gateway in dict.fromkeys(gateways_of(one)):
                 index.by_gateway.setdefault(gateway, []).append(one)
             for name in dict.fromkeys(name.lower() for name in names):

@@ -25,7 +25,6 @@ from kgdiag.dialects.istio.routes import (
     RouteContext,
     any_route,
     catch_all_last,
-    hosts_of,
     http_excluded,
     http_routes,
     tcp_routes,
@@ -154,6 +153,13 @@ class _Gateway:
     def bound(self, gateway: str) -> Sequence[Obj]:
         return bound.bound_to(self.world, self.mesh, gateway, self.pod.namespace)
 
+    def hosts(self, virtual_service: Obj) -> tuple[str, ...]:
+        return self.index.hosts[id(virtual_service)]
+
+    @cached_property
+    def index(self) -> bound.Index:
+        return bound.index_of(self.world, self.mesh)
+
     def context(self, server: Server) -> RouteContext:
         return RouteContext(
             world=self.world,
@@ -276,7 +282,7 @@ class _Gateway:
         context = self.context(server)
         for one in self.bound(server.name):
             mine = hosts.for_namespace(server.hosts, one.namespace)
-            if any(hosts.overlap(host, name) for host in mine for name in hosts_of(one, self.mesh)):
+            if any(hosts.overlap(host, name) for host in mine for name in self.hosts(one)):
                 yield one, context
 
     def _tcp_clusters(self, server: Server) -> tuple[WeightedCluster, ...]:
@@ -466,7 +472,7 @@ class _RouteConfig:
         for one in self.state.bound(server.name):
             if one.namespace not in covers:
                 covers[one.namespace] = hosts.Hosts(hosts.for_namespace(server.hosts, one.namespace))
-            shared = covers[one.namespace].intersection(hosts_of(one, self.state.mesh))
+            shared = covers[one.namespace].intersection(self.state.hosts(one))
             if not shared:
                 reason = f"none of its hosts lies within those of {server.name} ({', '.join(server.hosts)})"
                 self.without.setdefault(id(one), (one, reason))
@@ -540,7 +546,7 @@ class _RouteConfig:
 
     def _excluded_for(self, host: str) -> tuple[Excluded, ...]:
         """VirtualServices that name a host, or nearly, and do not serve it here; nearest first."""
-        index = bound.index_of(self.state.world, self.state.mesh)
+        index = self.state.index
         winner = self._domain(host)
         serving = {id(one) for one, _ in self.members.get(winner, ())}
         found = [self._why_not(one, host, winner) for one in index.naming(host) if id(one) not in serving]
@@ -566,7 +572,7 @@ class _RouteConfig:
             return lost(one, "spec.exportTo", reason, 0)
         if id(one) in self.without and id(one) not in self.bound:
             return lost(one, "spec.hosts", self.without[id(one)][1], 1)
-        mine = next(name for name in hosts_of(one, self.state.mesh) if hosts.subset_of(host, name.lower()))
+        mine = next(name for name in self.state.hosts(one) if hosts.subset_of(host, name.lower()))
         if winner:
             reason = f"its host {mine} is less specific than {winner}"
             return lost(one, "spec.hosts", reason, 1)

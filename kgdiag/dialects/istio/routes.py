@@ -354,14 +354,28 @@ def _misfit(context: RouteContext, match: Mapping[str, Any]) -> str:
 def any_route(context: RouteContext, virtual_service: Obj) -> bool:
     """Whether a VirtualService gives this proxy a route at all: else it claims no virtual host.
 
-    Cheap: asked for every VirtualService of a gateway.
+    Cheap: asked for every VirtualService of a gateway, so names are resolved where they matter alone.
     """
-    for entry in entries(context, virtual_service):
-        if entry.dropped:
-            continue
-        if not entry.matches or any(not _misfit(context, match) for _, match in entry.matches):
+    for raw in virtual_service.maps("spec.http"):
+        if isinstance(raw.get("delegate"), Mapping):
+            return _any_entry(context, virtual_service)
+        conditions = raw.get("match")
+        if not conditions or not isinstance(conditions, list):
             return True
+        for match in conditions:
+            if isinstance(match, Mapping) and not _misfit(
+                context, _resolved_match(match, virtual_service.namespace)
+            ):
+                return True
     return False
+
+
+def _any_entry(context: RouteContext, virtual_service: Obj) -> bool:
+    return any(
+        not entry.matches or any(not _misfit(context, match) for _, match in entry.matches)
+        for entry in entries(context, virtual_service)
+        if not entry.dropped
+    )
 
 
 def http_routes(context: RouteContext, virtual_service: Obj) -> tuple[Route, ...]:
