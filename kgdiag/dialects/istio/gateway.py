@@ -150,7 +150,7 @@ class _Gateway:
         value = proxy_env(self.pod).get("ISTIO_META_UNPRIVILEGED_POD", "")
         return value.strip().lower() in ("1", "t", "true")
 
-    def bound(self, gateway: str) -> Sequence[Obj]:
+    def bound_to(self, gateway: str) -> Sequence[Obj]:
         return bound.bound_to(self.world, self.mesh, gateway, self.pod.namespace)
 
     def hosts(self, virtual_service: Obj) -> tuple[str, ...]:
@@ -280,7 +280,7 @@ class _Gateway:
     def _matching(self, server: Server) -> Iterator[tuple[Obj, RouteContext]]:
         """VirtualServices of a server's Gateway with a host that overlaps the server's."""
         context = self.context(server)
-        for one in self.bound(server.name):
+        for one in self.bound_to(server.name):
             mine = hosts.for_namespace(server.hosts, one.namespace)
             if any(hosts.overlap(host, name) for host in mine for name in self.hosts(one)):
                 yield one, context
@@ -443,7 +443,7 @@ def _key(member: Member) -> tuple[str, int]:
 
 
 def _once(members: Iterable[Member]) -> list[Member]:
-    return list({_key(member): member for member in reversed(list(members))}.values())[::-1]
+    return list({_key(member): member for member in members}.values())
 
 
 class _RouteConfig:
@@ -469,7 +469,7 @@ class _RouteConfig:
     def _add(self, server: Server) -> None:
         fresh = self.state.context(server)
         covers: dict[str, hosts.Hosts] = {}
-        for one in self.state.bound(server.name):
+        for one in self.state.bound_to(server.name):
             if one.namespace not in covers:
                 covers[one.namespace] = hosts.Hosts(hosts.for_namespace(server.hosts, one.namespace))
             shared = covers[one.namespace].intersection(self.state.hosts(one))
