@@ -17,6 +17,8 @@ from kgdiag.model.finding import Command, Match, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
 from kgdiag.model.read import Origin
+from kgdiag.model.ref import Ref
+from kgdiag.rules.base import Scope
 
 CONTROLLED = ("Revision", "ServerlessService", "PodAutoscaler", "Ingress", "Route", "InferenceService")
 
@@ -197,3 +199,22 @@ def prove_secret(secret: Obj) -> Command:
         kinds.SECRET, secret.namespace, secret.name, names_only=True, expect=f"secret/{secret.name}",
         match=Match.EQUALS, value=f"secret/{secret.name}",
     )  # fmt: skip
+
+
+def prove_config(config: Obj, key: str) -> Command:
+    """A key of a ConfigMap."""
+    escaped = key.replace(".", "\\.")
+    return commands.get(
+        kinds.CONFIG_MAP, config.namespace, config.name, jsonpath=f".data.{escaped}",
+        expect=f"the value of {key}", match=Match.ANY,
+    )  # fmt: skip
+
+
+def config_in_scope(world: World, scope: Scope, namespace: str, name: str) -> Obj | None:
+    """A ConfigMap where the scope has it."""
+    ref = Ref("", "ConfigMap", namespace, name)
+    if scope.objects and ref not in scope.objects:
+        return None
+    if scope.namespaces is not None and namespace not in scope.namespaces:
+        return None
+    return world.get(kinds.CONFIG_MAP, namespace, name, optional=True)
