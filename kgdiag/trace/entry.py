@@ -27,7 +27,7 @@ from kgdiag.model.proxy import Listener, Peer, Proxy
 from kgdiag.model.read import Origin
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Backend, Outcome, PathTaken, Question, Result, Trace
-from kgdiag.trace import assumed, ingress, network, openshift
+from kgdiag.trace import assumed, ingress, losers, network, openshift
 from kgdiag.trace.envoy import HTTP_ALPN, MESH_HTTP_ALPN, MESH_TCP_ALPN, Hello
 from kgdiag.trace.flow import Branch, Flow, Notes, Target
 from kgdiag.trace.question import certificate, is_ip, is_tls, split_port
@@ -591,12 +591,30 @@ class _Tracer:
     def _declared(self, gateway: Obj, proxy: Proxy, port: int) -> list[Branch]:
         if proxy.unknown:
             return self.walk.unknown(self.flow, gateway.ref, proxy.unknown)
-        listener = proxy.listener_at(port)
+        numbers = {number: self._own_ports(gateway, proxy, number) for number in proxy.ports()}
+        fitting = [number for number, own in numbers.items() if port in own] or [port]
+        listener = proxy.listener_at(fitting[0])
         if listener is None:
-            ports = ", ".join(str(one) for one in sorted(proxy.ports())) or "none"
+            ports = (
+                ", ".join(str(one) for one in sorted({p for own in numbers.values() for p in own})) or "none"
+            )
             reason = f"{gateway.ref} has no listener on port {port} (it has {ports})"
-            return self.walk.failed(self.flow, gateway.ref, "refused", reason)
-        return self.walk.through(proxy, listener, "", port, self.flow)
+            rejected = tuple(losers.excluded(proxy.excluded_at(fitting[0])))
+            return self.walk.failed(self.flow, gateway.ref, "refused", reason, rejected=rejected)
+        return self.walk.through(proxy, listener, "", fitting[0], self.flow)
+
+    @staticmethod
+    def _own_ports(gateway: Obj, proxy: Proxy, number: int) -> set[int]:
+        """The ports that a Gateway gives to what the proxy has on one of its own."""
+        listener = proxy.listener_at(number)
+        if listener is None:
+            return set()
+        origins = [
+            *listener.origins,
+            *(chain.origin for chain in listener.chains if chain.origin is not None),
+        ]
+        declared = {gateway.get(f"{one.part}.port") for one in origins if one.ref == gateway.ref and one.part}
+        return {port for port in declared if isinstance(port, int)} or {number}
 
 
 _GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"

@@ -167,6 +167,21 @@ def unready(endpoints: Iterable[Endpoint]) -> Iterator[Rejected]:
             yield Rejected(one.pod, "", why, 1)
 
 
+def unapplied(world: World, service: Obj) -> Iterator[Rejected]:
+    """VirtualServices for sidecars that name a Service which is reached without any.
+
+    Source: istio.io/docs ops/common-problems/network-issues: the client's proxy applies them, or a gateway.
+    """
+    names = {service.name, f"{service.name}.{service.namespace}.svc.cluster.local"}
+    for one in world.all(kinds.VIRTUAL_SERVICE, service.namespace, optional=True):
+        gateways = one.items("spec.gateways")
+        if (not gateways or "mesh" in gateways) and names & {str(host) for host in one.items("spec.hosts")}:
+            reason = (
+                "it is for clients with a sidecar, and none stands before this Service: it has no effect here"
+            )
+            yield Rejected(one.ref, "spec.hosts", reason, 1)
+
+
 def service_evidence(service: Obj, port: ServicePort) -> tuple[Evidence, ...]:
     """The selector and the port entry of a Service."""
     return (service.evidence("spec.selector"), service.evidence(f"spec.ports[{port.index}]"))

@@ -254,6 +254,9 @@ def _to_service(
     ready = [(port, one) for port, one in found if one.health is Health.HEALTHY]
     if not ready:
         doubt = network.doubt(walk.world, service) if not found else ""
+        usual = next(iter(chosen or ports), None)
+        if doubt and usual is not None and (ways := walk.assumed_gateway(service, usual, flow)) is not None:
+            return ways
         if doubt:
             return walk.unknown(flow, ref, f"endpoints of {ref}: {doubt}")
         port = (chosen or ports or [ServicePort("", 0, 0)])[0]

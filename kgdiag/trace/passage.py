@@ -73,6 +73,9 @@ if TYPE_CHECKING:
     from kgdiag.trace.walk import Walker
 
 
+_NAMED = 6  # as many domains as a sentence takes
+
+
 class Passage:
     """One pass through one proxy: TLS, filters, route, cluster."""
 
@@ -367,7 +370,10 @@ class Passage:
         request = flow.request
         rejected: list[Rejected] = []
         if host is None:
-            reason = f"no virtual host of {config.name} has {request.authority}"
+            names = [name for one in config.virtual_hosts for name in one.domains]
+            more = ", …" if len(names) > _NAMED else ""
+            there = f" (it has {', '.join(names[:_NAMED])}{more})" if names else ""
+            reason = f"no virtual host of {config.name} has {request.authority}{there}"
         else:
             asked = f"{request.method} {request.target}"
             reason = (
@@ -642,25 +648,30 @@ class Passage:
         cluster = self.proxy.cluster(name)
         if cluster is None:
             return self._no_cluster(share, own, action, http)
-        if cluster.unknown:
-            return self.walk.unknown(own, _cluster_ref(cluster, self.at), cluster.unknown)
         service = cluster.service
         backend = Backend(service, cluster.port, cluster.subset) if service else None
         own = own.to(backend=backend)
+        if cluster.unknown:
+            implied = self._implied(cluster, self._onward(own, answers), http)
+            return implied or self.walk.unknown(own, _cluster_ref(cluster, self.at), cluster.unknown)
         if cluster.kind == "blackhole":
             if not http:
                 return self.walk.failed(own, self.at, "reset", f"cluster {name} closes every connection")
             return self._empty(cluster, own, f"cluster {name} has no endpoints by intent")
+        onward = self._onward(own, answers)
+        if cluster.kind == "original_dst":
+            return self._original(cluster, onward, http)
+        return self._endpoints(cluster, own, onward, action, http)
+
+    def _onward(self, flow: Flow, answers: tuple[HeaderEdits, ...]) -> Flow:
+        """The flow from this proxy on: it is the peer now, and its edits to the answer come first."""
         source = self.pod
-        principal_free = Peer(
+        peer = Peer(
             address=source.text("status.podIP") or None if source else None,
             namespace=self.proxy.namespace or self.proxy.pod.namespace,
             labels=tuple(sorted(source.labels.items())) if source else (),
         )
-        onward = own.to(source=source, peer=principal_free, response=(*answers, *own.response))
-        if cluster.kind == "original_dst":
-            return self._original(cluster, onward, http)
-        return self._endpoints(cluster, own, onward, action, http)
+        return flow.to(source=source, peer=peer, response=(*answers, *flow.response))
 
     def _no_cluster(
         self, share: WeightedCluster, flow: Flow, action: Forward | None, http: bool
@@ -757,17 +768,10 @@ class Passage:
         if not usable and cluster.panic:
             usable = list(endpoints)
         service = self._service(cluster)
-        if (
-            not usable
-            and not endpoints
-            and service is not None
-            and (ways := self._knative(cluster, service, onward))
-        ):
+        if not usable and not endpoints and (ways := self._implied(cluster, onward, http)) is not None:
             return ways
         if not usable:
             doubt = network.doubt(self.walk.world, service) if service is not None and not endpoints else ""
-            if doubt and service is not None and (ways := self._assumed(cluster, service, onward, http)):
-                return ways
             if doubt and self.proxy.truth == "intent":
                 return self.walk.unknown(
                     own, _cluster_ref(cluster, self.at), f"endpoints of {cluster.name}: {doubt}"
@@ -787,21 +791,22 @@ class Passage:
         hop = self._forwards(cluster, usable, endpoints)
         return behind([hop], self._fan_out(cluster, usable, onward, http))
 
-    def _knative(self, cluster: Cluster, service: Obj, flow: Flow) -> list[Branch] | None:
+    def _implied(self, cluster: Cluster, flow: Flow, http: bool) -> list[Branch] | None:
+        """The way on where files lack endpoints and imply them: Knative's, or those of a gateway."""
         from kgdiag.trace import knative
 
+        service = self._service(cluster)
+        if service is None or cluster.subset:
+            return None
         declared = next((one for one in service_ports(service) if one.port == cluster.port), None)
 
         def secured(sidecar: bool) -> Flow:
-            return self._secured(cluster, flow, Endpoint("", 0, tls=sidecar), True)
+            return self._secured(cluster, flow, Endpoint("", 0, tls=sidecar), http)
 
-        return knative.public_endpoints(self.walk, service, declared, secured)
-
-    def _assumed(self, cluster: Cluster, service: Obj, flow: Flow, http: bool) -> list[Branch] | None:
-        declared = next((one for one in service_ports(service) if one.port == cluster.port), None)
-        if declared is None or cluster.subset:
-            return None
-        return self.walk.assumed_gateway(service, declared, self._secured(cluster, flow, None, http))
+        ways = knative.public_endpoints(self.walk, service, declared, secured)
+        if ways is not None or declared is None or not network.doubt(self.walk.world, service):
+            return ways
+        return self.walk.assumed_gateway(service, declared, secured(False))
 
     def _outside(self, cluster: Cluster, endpoint: Endpoint, flow: Flow) -> list[Branch]:
         host = endpoint.hostname or endpoint.address

@@ -223,6 +223,7 @@ class Walker:
         serving = ready or [one for one in found if one.health is Health.DRAINING]
         if not serving:
             return self._no_endpoints(service, declared, found, flow)
+        unapplied = network.unapplied(self.world, service) if flow.cluster is None else ()
         hop = Hop(
             service.ref,
             Act.SELECTS,
@@ -230,7 +231,7 @@ class Walker:
             f"{declared.target}"
             f"; {network.describe(self.world, serving)}{self._policies(service)}",
             network.service_evidence(service, declared),
-            tuple(network.unready(found)),
+            losers.nearest((*network.unready(found), *unapplied)),
         )
         return behind([verify.with_commands(hop)], self.spread(serving, flow, service))
 
