@@ -9,7 +9,7 @@ separateVSHostsAndServices, buildSidecarVirtualHostsForVirtualService), pilot/pk
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from kgdiag.dialects.istio import clusters, registry, routes
@@ -221,9 +221,22 @@ class PortHosts:
     view: View
     entry: Egress
     port: int
+    found: dict[str, VirtualHost] = field(default_factory=dict, compare=False)  # by name, what was asked for
 
     def find(self, domain: str) -> VirtualHost | None:
         """The virtual host of one domain: a host, ``*.suffix`` or ``*``."""
+        host = self._lookup(domain)
+        if host is not None:
+            self.found[host.name] = host
+        return host
+
+    def winner(self, host: str) -> VirtualHost | None:
+        """The virtual host of a request: by its Host, the longest suffix, or none of them."""
+        suffixes = (f"*{host[at:]}" for at in range(1, len(host)) if host[at] == ".")
+        domains = (host, *suffixes, "*")
+        return next((one for domain in domains if (one := self.find(domain)) is not None), None)
+
+    def _lookup(self, domain: str) -> VirtualHost | None:
         world, view = self.view.world, self.view
         if domain == "*":
             return view.catch_all()
@@ -247,7 +260,8 @@ class PortHosts:
             found += registry.entries(world, mesh)
         else:
             found = registry.everything(world, mesh)
-        return (*self.build(found), self.view.catch_all())
+        made = (*self.build(found), self.view.catch_all())
+        return tuple(self.found.get(host.name, host) for host in made)
 
     # -- which services ------------------------------------------------------------------------------
 
@@ -471,7 +485,7 @@ class PortHosts:
 
     def excluded_for(self, host: str) -> tuple[Excluded, ...]:
         """Objects that name a host and do not serve it here, with what keeps them out."""
-        winner = self.find(host)
+        winner = self.winner(host)
         taken = winner.origin.ref if winner and winner.origin else None
         found = [*self._services_out(host, taken), *self._routes_out(host, taken)]
         return tuple(sorted(found, key=lambda one: one.nearness))
@@ -510,7 +524,9 @@ class PortHosts:
             hosts = route_hosts(view.mesh, route)
             if not any(overlap(one, name) for one in hosts for name in names):
                 continue
-            yield Excluded(route.ref, *self._route_out(route, hosts, names, shown, taken))
+            part, reason, nearness = self._route_out(route, hosts, names, shown, taken)
+            named = any(one in names for one in hosts)  # a wildcard that happens to cover it is a far miss
+            yield Excluded(route.ref, part, reason, nearness if named else max(nearness, 4))
 
     def _route_out(
         self, route: Obj, hosts: Sequence[str], names: set[str], shown: set[Ref], taken: object
@@ -533,13 +549,13 @@ class PortHosts:
                 0,
             )
         if not routes.any_route(view.context(self.entry, self.port), route):
-            return "spec.http", "it has no http route for this proxy", 0
+            return "spec.http", "it has no http route for this proxy", 3
         if self.port != 80 and not any(one.port(self.port) for host in hosts for one in self._owners(host)):
             text = (
                 f"none of its hosts is a service with port {self.port}, and only on port 80 do others count"
             )
             return "spec.hosts", text, 0
-        if taken is not None:
+        if taken is not None and not (self.view.scope.sidecar and taken == self.view.scope.sidecar.ref):
             return "spec.hosts", f"{taken} has the host first: on sidecars VirtualServices are not merged", 1
         return "spec.hosts", "another host of it was meant", 3
 
