@@ -11,9 +11,17 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
+from kgdiag.dialects import envoy_gateway_policies as policies
 from kgdiag.dialects.base import Dialect
+from kgdiag.dialects.envoy_gateway_policies import (
+    BACKEND_TRAFFIC_POLICY,
+    CLIENT_TRAFFIC_POLICY,
+    EXTENSION_POLICY,
+    PATCH_POLICY,
+    SECURITY_POLICY,
+)
 from kgdiag.dialects.gateway_api import wiring
 from kgdiag.dialects.gateway_api.backends import (
     UNSUPPORTED,
@@ -59,6 +67,7 @@ from kgdiag.model.proxy import (
     Cluster,
     Direct,
     Endpoint,
+    Excluded,
     Forward,
     HeaderEdits,
     Health,
@@ -71,6 +80,7 @@ from kgdiag.model.proxy import (
     Route,
     RouteConfig,
     StringMatch,
+    TlsMode,
     ValueMatch,
     WeightedCluster,
 )
@@ -81,11 +91,6 @@ _V = ("v1alpha1",)
 ENVOY_PROXY = Kind(_GROUP, "EnvoyProxy", "envoyproxies", ("eproxy",), _V)
 BACKEND = Kind(_GROUP, "Backend", "backends", ("be",), _V)
 ROUTE_FILTER = Kind(_GROUP, "HTTPRouteFilter", "httproutefilters", ("hrf",), _V)
-SECURITY_POLICY = Kind(_GROUP, "SecurityPolicy", "securitypolicies", ("sp",), _V)
-CLIENT_TRAFFIC_POLICY = Kind(_GROUP, "ClientTrafficPolicy", "clienttrafficpolicies", ("ctp",), _V)
-BACKEND_TRAFFIC_POLICY = Kind(_GROUP, "BackendTrafficPolicy", "backendtrafficpolicies", ("btp",), _V)
-EXTENSION_POLICY = Kind(_GROUP, "EnvoyExtensionPolicy", "envoyextensionpolicies", ("eep",), _V)
-PATCH_POLICY = Kind(_GROUP, "EnvoyPatchPolicy", "envoypatchpolicies", ("epp",), _V)
 
 KINDS = (
     ENVOY_PROXY,
@@ -103,6 +108,11 @@ _OWNER_NAME, _OWNER_NAMESPACE = f"{_GROUP}/owning-gateway-name", f"{_GROUP}/owni
 _OWNER_CLASS = f"{_GROUP}/owning-gatewayclass"
 _PRIVILEGED, _SHIFT = 1024, 10000
 INVALID = "invalid-backend-cluster"
+_SLASHES: dict[str, Literal["keep", "reject", "redirect", "decode"]] = {
+    "KeepUnchanged": "keep",
+    "RejectRequest": "reject",
+    "UnescapeAndForward": "decode",
+}
 _CLUSTER = re.compile(r"^(http|grpc|tls|tcp)route/([^/]+)/([^/]+)/rule/(\d+)/(backend|mirror)/(\d+)$")
 _ROUTE_KIND = {
     "http": kinds.HTTP_ROUTE,
@@ -258,8 +268,12 @@ class EnvoyGateway(Provider):
     def connections(
         self, place: Place, make: Callable[[], RouteConfig], listener: ListenerSpec
     ) -> HttpConnections:
+        policy = self.client_policy(place, listener)
+        merge = not (policy and policy.get("spec.path.disableMergeSlashes"))
+        action = policy.text("spec.path.escapedSlashesAction", "UnescapeAndRedirect") if policy else ""
+        slashes = _SLASHES.get(action, "redirect")
         filters = self.filters(place, listener)
-        return HttpConnections(make, filters, merge_slashes=True, escaped_slashes="redirect")
+        return HttpConnections(make, filters, merge_slashes=merge, escaped_slashes=slashes)
 
     def lower(self, place: Place, match: Match, listener: ListenerSpec, host: str) -> Route | None:
         if _bad_regex(match.route, match.rule):
@@ -277,14 +291,49 @@ class EnvoyGateway(Provider):
             name=name + ("/cors-preflight" if match.preflight else ""),
             request_headers=header_edits(match.filter("RequestHeaderModifier"), ("add", "set")),
             response_headers=header_edits(match.filter("ResponseHeaderModifier"), ("add", "set")),
-            cors=cors(match.filter("CORS")),
+            cors=cors(match.filter("CORS"))
+            or policies.security_cors(self._policies(place, SECURITY_POLICY, match, listener)),
+            fault=policies.fault(self._policies(place, BACKEND_TRAFFIC_POLICY, match, listener)),
             mirrors=tuple(_mirrors(match)) if forward else (),
             filters=self.route_filters(place, match, listener),
         )
 
+    def _policies(self, place: Place, kind: Kind, match: Match, listener: ListenerSpec) -> list[Obj]:
+        rule = match.route.text(f"{match.rule_part}.name")
+        return policies.applied(place.world, kind, listener, match.route, rule)
+
     def route_filters(self, place: Place, match: Match, listener: ListenerSpec) -> tuple[HttpFilter, ...]:
-        """What policies add to a route."""
-        return ()
+        """What policies add to a route; policies of a Gateway come to each of its routes."""
+        found = [
+            *policies.security(self._policies(place, SECURITY_POLICY, match, listener)),
+            *policies.extensions(self._policies(place, EXTENSION_POLICY, match, listener)),
+            *policies.rate_limits(self._policies(place, BACKEND_TRAFFIC_POLICY, match, listener)),
+            *policies.unread(
+                place.world,
+                (SECURITY_POLICY, EXTENSION_POLICY),
+                (match.route.namespace, listener.gateway.namespace),
+            ),
+        ]
+        return tuple(sorted(found, key=lambda one: one.stage))
+
+    def client_policy(self, place: Place, listener: ListenerSpec) -> Obj | None:
+        """The ClientTrafficPolicy of a listener."""
+        found = policies.applied(place.world, CLIENT_TRAFFIC_POLICY, listener)
+        return found[0] if found else None
+
+    def tls_mode(self, place: Place, listener: ListenerSpec) -> TlsMode | None:
+        policy = self.client_policy(place, listener)
+        wanted = policy.mapping("spec.tls.clientValidation") if policy else {}
+        if not wanted:
+            return None
+        return TlsMode.OPTIONAL_MUTUAL if wanted.get("optional") is True else TlsMode.MUTUAL
+
+    def notes(self, place: Place, listener: ListenerSpec) -> Iterable[Excluded]:
+        for policy in place.world.all(PATCH_POLICY, listener.gateway.namespace, optional=True):
+            target = policy.mapping("spec.targetRef")
+            if target.get("name") in (listener.gateway.name, listener.gateway.text("spec.gatewayClassName")):
+                reason = "it patches the proxy's configuration, which kgdiag does not follow"
+                yield Excluded(policy.ref, "spec.jsonPatches", reason, 6)
 
     def _action(
         self, place: Place, match: Match, listener: ListenerSpec, extension: Obj | str | None

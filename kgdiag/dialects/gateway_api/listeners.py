@@ -245,7 +245,10 @@ def _listener(port: _Port) -> Listener | None:
         chains=tuple(chains),
         default_chain=default,
         origins=origins,
-        excluded=tuple(_not_here(port.place, port.siblings, port.port)),
+        excluded=(
+            *_not_here(port.place, port.siblings, port.port),
+            *(note for item in live for note in port.place.provider.notes(port.place, item.listener)),
+        ),
     )
 
 
@@ -262,10 +265,10 @@ def _http_chain(port: _Port, items: Sequence[ListenerState]) -> FilterChain:
 
 
 def _https_chain(port: _Port, item: ListenerState) -> FilterChain:
-    listener = item.listener
-    network = port.place.provider.connections(port.place, lambda: _route_config(port, [item]), listener)
+    listener, place = item.listener, port.place
+    network = place.provider.connections(place, lambda: _route_config(port, [item]), listener)
     name = port.place.provider.route_config_name(listener)
-    return FilterChain(name, _sni(listener.hostname), network, _server_tls(item), _origin(item))
+    return FilterChain(name, _sni(listener.hostname), network, _server_tls(place, item), _origin(item))
 
 
 def _sni(*names: str) -> ChainMatch:
@@ -273,7 +276,7 @@ def _sni(*names: str) -> ChainMatch:
     return ChainMatch(server_names=wanted if len(wanted) == len(names) else ())
 
 
-def _server_tls(item: ListenerState) -> ServerTls:
+def _server_tls(place: Place, item: ListenerState) -> ServerTls:
     """TLS of a terminating listener; client certificates by the Gateway's frontend validation."""
     mode = TlsMode.TERMINATE
     gateway, port = item.listener.gateway, item.listener.port
@@ -288,7 +291,7 @@ def _server_tls(item: ListenerState) -> ServerTls:
         "MUTUAL": TlsMode.MUTUAL,
         "OPTIONAL_MUTUAL": TlsMode.OPTIONAL_MUTUAL,
         "ISTIO_MUTUAL": TlsMode.MESH,
-    }.get(str(option), mode)
+    }.get(str(option), place.provider.tls_mode(place, item.listener) or mode)
     return ServerTls(mode, item.certificates, doubt=item.doubt or None, evidence=item.evidence)
 
 
@@ -298,7 +301,7 @@ def _l4_chains(port: _Port, item: ListenerState) -> list[FilterChain]:
     passthrough = listener.protocol == "TLS" and listener.tls_mode == "Passthrough"
     tls = ServerTls(TlsMode.NONE)
     if listener.protocol == "TLS":
-        tls = ServerTls(TlsMode.PASSTHROUGH) if passthrough else _server_tls(item)
+        tls = ServerTls(TlsMode.PASSTHROUGH) if passthrough else _server_tls(place, item)
     out: list[FilterChain] = []
     taken: set[str] = set()
     for attached in routes_of(place.world, listener.gateway, listener):

@@ -6,7 +6,7 @@ where it differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -17,7 +17,16 @@ from kgdiag.dialects.gateway_api.spec import ListenerSpec
 from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
-from kgdiag.model.proxy import Cluster, HttpConnections, HttpFilter, Route, RouteConfig, WeightedCluster
+from kgdiag.model.proxy import (
+    Cluster,
+    Excluded,
+    HttpConnections,
+    HttpFilter,
+    Route,
+    RouteConfig,
+    TlsMode,
+    WeightedCluster,
+)
 from kgdiag.model.ref import Ref
 
 if TYPE_CHECKING:
@@ -143,6 +152,14 @@ class Provider:
     def l4_clusters(self, place: Place, route: Obj) -> tuple[WeightedCluster, ...] | None:
         """The clusters of a TLSRoute or TCPRoute, None where the implementation makes no chain of it."""
         return None
+
+    def tls_mode(self, place: Place, listener: ListenerSpec) -> TlsMode | None:
+        """What of an implementation's own decides about client certificates, None for nothing."""
+        return None
+
+    def notes(self, place: Place, listener: ListenerSpec) -> Iterable[Excluded]:
+        """What may change a listener in ways that are not followed."""
+        return ()
 
     def connections(
         self, place: Place, make: Callable[[], RouteConfig], listener: ListenerSpec
