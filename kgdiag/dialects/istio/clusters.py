@@ -543,7 +543,9 @@ class _Endpoints:
 
 
 def pod_by_address(world: World, address: str) -> Obj | None:
-    """The pod with an address. Reads every pod, so it is the last thing to ask."""
+    """The pod with an address. Reads every pod, so it is the last thing to ask: after all narrower reads."""
+    if world.lacking:
+        return None
     pods = world.all(kinds.POD)
 
     def index() -> dict[str, Obj]:

@@ -254,8 +254,11 @@ def entries(world: World, mesh: Mesh) -> list[Service]:
 
 
 def everything(world: World, mesh: Mesh) -> list[Service]:
-    """Every service of the mesh. Reads every Service and ServiceEntry: narrower questions ask ``named``."""
-    services = world.all(kinds.SERVICE)
+    """Every service of the mesh. Reads every Service and ServiceEntry: narrower questions ask ``named``.
+
+    Nothing is read, and nobody found, while narrower reads are outstanding that may settle the question.
+    """
+    services = [] if world.lacking else world.all(kinds.SERVICE)
     found = [of_service(mesh, one) for one in services] + entries(world, mesh)
     return sorted((one for one in found if discovered(world, mesh, one.namespace)), key=lambda one: one.age)
 
