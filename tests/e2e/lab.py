@@ -271,23 +271,34 @@ class Cluster:
         finally:
             self.delete("namespace", name)
 
-    def wait_pods(self, namespace: str, selector: str = "", seconds: int = 120) -> None:
-        """Wait until all Deployments of a namespace are available, and all its pods ready."""
-        if self.kubectl("get", "deployment", "-n", namespace, "-o", "name"):
-            self.kubectl(
-                "wait",
-                "--for=condition=available",
-                "deployment",
-                "--all",
-                "-n",
-                namespace,
-                f"--timeout={seconds}s",
+    def wait_pods(self, namespace: str, selector: str = "", seconds: float = 120) -> None:
+        """Wait until every Deployment of a namespace has its pods, and those chosen are ready."""
+        eventually(lambda: self._waiting(namespace, selector), lambda names: not names, seconds, pause=0.5)
+
+    def _waiting(self, namespace: str, selector: str) -> list[str]:
+        """Pods that are not ready, and Deployments that are not available as they are written now."""
+        where = ("-n", namespace, "-l", selector, "-o", "json")
+        pods = json.loads(self.kubectl("get", "pod", *where))["items"]
+        waiting = [
+            f"pod/{pod['metadata']['name']}"
+            for pod in pods
+            if "deletionTimestamp" not in pod["metadata"]
+            and not any(
+                condition["type"] == "Ready" and condition["status"] == "True"
+                for condition in pod.get("status", {}).get("conditions", [])
             )
-        chosen = ("-l", selector) if selector else ("--all",)
-        if self.kubectl("get", "pod", "-n", namespace, "-o", "name", *chosen[: 2 if selector else 0]):
-            self.kubectl(
-                "wait", "--for=condition=ready", "pod", *chosen, "-n", namespace, f"--timeout={seconds}s"
-            )
+        ]
+        for deployment in json.loads(self.kubectl("get", "deployment", "-n", namespace, "-o", "json"))[
+            "items"
+        ]:
+            status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+            current = status.get("observedGeneration") == deployment["metadata"]["generation"]
+            if (
+                not current
+                or min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)) < wanted
+            ):
+                waiting.append(f"deployment/{deployment['metadata']['name']}")
+        return waiting
 
     def pod(self, namespace: str, selector: str) -> str:
         """The name of one running pod."""
