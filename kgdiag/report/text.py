@@ -244,6 +244,10 @@ def _path(page: _Page, path: PathTaken, number: int, of: int) -> None:
         )
     mark, style = _RESULT[outcome.result]
     line = Text(f"{mark} {outcome_line(outcome)}", style=style)
+    if outcome.pods:
+        shown = ", ".join(clean(f"{pod.namespace}/{pod.name}") for pod in outcome.pods[:3])
+        more = f" and {len(outcome.pods) - 3} more" if len(outcome.pods) > 3 else ""
+        line.append(f" to {'pods' if len(outcome.pods) > 1 else 'pod'} {shown}{more}")
     if outcome.flag in FLAGS:
         line.append(f" [{outcome.flag}: {FLAGS[outcome.flag]}]", style="dim")
     page.line(line, indent=2)

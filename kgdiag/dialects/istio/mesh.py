@@ -86,7 +86,7 @@ def mesh_of(world: World, pod: Obj | None = None) -> Mesh:
     proxy = _proxy_version(pod)
     config = _config_map(world, namespace, revision)
     istiod = _istiod(world, namespace, revision)
-    roll = world.get(kinds.MESH_MEMBER_ROLL, namespace, "default", optional=True)
+    roll = _roll(world, namespace, istiod)
     return world.memo(
         ("istio mesh", namespace, revision, proxy),
         lambda: _mesh(namespace, revision, proxy, config, istiod, roll),
@@ -113,6 +113,16 @@ def _config_map(world: World, namespace: str, revision: str) -> Obj | None:
     if revision == "default":
         return plain
     return world.get(kinds.CONFIG_MAP, namespace, f"istio-{revision}", optional=True) or plain
+
+
+def _roll(world: World, namespace: str, istiod: Obj | None) -> Obj | None:
+    """The member roll, which only OpenShift Service Mesh has; an istiod that is another's needs no reading."""
+    if world.pending(kinds.DEPLOYMENT, namespace, {"app": "istiod"}):
+        return None
+    live = world.origin is Origin.LIVE
+    if live and istiod is not None and not any("maistra" in key for key in istiod.labels):
+        return None
+    return world.get(kinds.MESH_MEMBER_ROLL, namespace, "default", optional=True)
 
 
 def _istiod(world: World, namespace: str, revision: str) -> Obj | None:
@@ -152,7 +162,8 @@ def _mesh(
         ingress_selector=str(raw.get("ingressSelector") or ""),
         ingress_controller_mode=str(raw.get("ingressControllerMode") or defaults.ingress_controller_mode),
         access_log_file=str(raw.get("accessLogFile") or ""),
-        version=_istiod_version(istiod) or proxy,
+        # A member roll is of OpenShift Service Mesh 2, whose newest release is Istio 1.20.
+        version=_istiod_version(istiod) or proxy or (None if roll is None else (1, 20)),
         features=features,
         raw=raw,
         members=_members(namespace, roll),
@@ -192,12 +203,10 @@ def _env_of(container: Mapping[str, Any]) -> dict[str, str]:
 def _istiod_version(istiod: Obj | None) -> tuple[int, int] | None:
     if istiod is None:
         return None
-    maistra = _number(str(istiod.labels.get("maistra-version") or ""))
-    if maistra:
-        return _MAISTRA.get(maistra)
     images = [str(item.get("image") or "") for item in istiod.maps("spec.template.spec.containers")]
     tags = [image.rpartition("/")[2].partition("@")[0].partition(":")[2] for image in images]
-    declared = (*tags, str(istiod.labels.get("operator.istio.io/version") or ""))
+    labels = (str(istiod.labels.get(key) or "") for key in ("maistra-version", "operator.istio.io/version"))
+    declared = (*labels, *tags)
     return next((number for number in map(_number, declared) if number), None)
 
 
@@ -207,15 +216,17 @@ def _proxy_version(pod: Obj | None) -> tuple[int, int] | None:
         return None
     maistra = _number(str(pod.labels.get("maistra-version") or ""))
     if maistra:
-        return _MAISTRA.get(maistra)
+        return maistra
     container = proxy_container(pod)
     image = str(container.get("image") or "") if container else ""
     return _number(image.rpartition("/")[2].partition("@")[0].partition(":")[2])
 
 
 def _number(text: str) -> tuple[int, int] | None:
+    """(major, minor) of Istio in a version or tag; 2.x is OpenShift Service Mesh's own numbering."""
     found = _VERSION.search(text)
-    return (int(found[1]), int(found[2])) if found else None
+    number = (int(found[1]), int(found[2])) if found else None
+    return _MAISTRA.get(number, number) if number else None
 
 
 def _members(namespace: str, roll: Obj | None) -> frozenset[str] | None:
