@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,13 +122,6 @@ def eventually(
             return answer
         assert time.monotonic() < end, f"still {answer} after {seconds} s"
         time.sleep(pause)
-
-
-def documents(text: str | Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The objects of a YAML text, or a copy of those given."""
-    if isinstance(text, str):
-        return [document for document in yaml.safe_load_all(text) if document]
-    return [dict(document) for document in text]
 
 
 def curl_arguments(
