@@ -58,7 +58,7 @@ class Case:
 
 @lru_cache(maxsize=1)
 def cases() -> tuple[Case, ...]:
-    return tuple(case for folder in sorted(FOLDER.iterdir()) if folder.is_dir() for case in _of(folder))
+    return tuple(case for expect in sorted(FOLDER.glob("*/expect.yaml")) for case in _of(expect.parent))
 
 
 def _of(folder: Path) -> Iterator[Case]:
@@ -160,6 +160,12 @@ def test_question(case: Case, command: str, question: Mapping[str, Any], ask: An
         document = json.loads(out)
         for path, value in question["json"].items():
             assert dig(document, path) == value, path
+
+
+def test_every_folder_is_a_scenario() -> None:
+    assert [
+        path for path in FOLDER.glob("*/cluster.yaml") if not (path.parent / "expect.yaml").exists()
+    ] == []
 
 
 def test_every_rule_fires_in_a_scenario() -> None:

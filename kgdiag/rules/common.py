@@ -38,8 +38,12 @@ def _mixed(world: World, namespace: str) -> bool:
 
 def known_everywhere(world: World, kind: Kind) -> bool:
     """Whether nothing found of a kind in any namespace means that there is nothing."""
-    whole = world.complete or world.origin is not Origin.FILES
-    return whole and world.readable(kind)
+    return whole_cluster(world) and world.readable(kind)
+
+
+def whole_cluster(world: World) -> bool:
+    """Whether all that a cluster has can be seen: not so for files that nobody calls complete."""
+    return world.complete or world.origin is not Origin.FILES
 
 
 def gone_or_unseen(world: World, kind: Kind, namespace: str, name: str) -> tuple[Severity | None, str]:

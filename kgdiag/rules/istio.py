@@ -12,7 +12,7 @@ from typing import Any
 
 from kgdiag.dialects.istio import registry
 from kgdiag.dialects.istio.hosts import subset_of
-from kgdiag.dialects.istio.mesh import Mesh, is_gateway_pod, mesh_of, resolve_host
+from kgdiag.dialects.istio.mesh import Mesh, has_sidecar, is_gateway_pod, mesh_of, resolve_host
 from kgdiag.dialects.istio.routes import gateways_of
 from kgdiag.dialects.istio.servers import (
     Merged,
@@ -195,3 +195,8 @@ def by_gateway(world: World) -> dict[str, list[Obj]]:
     """VirtualServices by the gateways that they are bound to (``namespace/name``, ``mesh``)."""
     routes = world.all(kinds.VIRTUAL_SERVICE)
     return group_by(world, "virtual services by gateway", routes, gateways_of)
+
+
+def sidecar_likely(world: World, pod: Obj) -> bool:
+    """Whether a pod has a sidecar, or as a manifest would be given one, as far as that is known."""
+    return has_sidecar(world, pod)

@@ -28,7 +28,7 @@ from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.certificates import problem_of
-from kgdiag.rules.common import mappings, namesakes, prove_gone, prove_secret
+from kgdiag.rules.common import mappings, namesakes, prove_gone, prove_secret, whole_cluster
 
 
 @rule(
@@ -62,16 +62,13 @@ def _judge(self: Rule, world: World, listener: ListenerSpec) -> Iterable[Finding
                     fix=f"replace Secret {namespace}/{name} by one of type kubernetes.io/tls",
                     verify=[prove_secret(secret)],
                 )
-        elif world.missing(kinds.SECRET, namespace, name) is Missing.GONE:
-            if world.missing(kinds.SECRET, namespace) is not Missing.GONE:
-                continue
+        elif whole_cluster(world) and world.missing(kinds.SECRET, namespace, name) is Missing.GONE:
             others = [obj.namespace for obj in namesakes(world, kinds.SECRET, name)]
             hint = f" (one of that name is in {others[0]})" if others else ""
             yield self.finding(
                 owner.ref,
                 f"{listener.title}: Secret {namespace}/{name} does not exist{hint}: it is not programmed, "
                 "TLS clients are reset",
-                severity=Severity.ERROR if world.complete else Severity.WARNING,
                 evidence=[owner.evidence(field)],
                 fix=f"kubectl create secret tls {name} -n {namespace} --cert=… --key=…",
                 verify=[prove_gone(kinds.SECRET, namespace, name)],
