@@ -73,10 +73,11 @@ def other_hosts(config: RouteConfig, authority: str, chosen: VirtualHost | None)
         if virtual_host is chosen or virtual_host.origin is None or at > _MOST_HOSTS:
             continue
         near = min((_distance(host, domain.lower()) for domain in virtual_host.domains), default=9)
-        if near <= 4:
+        if near <= 4 or chosen is None:
             domains = ", ".join(virtual_host.domains[:3])
             ref, part = virtual_host.origin.ref, virtual_host.origin.part
-            yield Rejected(ref, part, f"{_how(near)}: it takes {domains}, the request's Host is {host}", near)
+            reason = f"{_how(near)}: it takes {domains}, the request's Host is {host}"
+            yield Rejected(ref, part, reason, min(near, 5))
 
 
 def _how(distance: int) -> str:
