@@ -323,10 +323,10 @@ class EnvoyGateway(Provider):
 
     def tls_mode(self, place: Place, listener: ListenerSpec) -> TlsMode | None:
         policy = self.client_policy(place, listener)
-        wanted = policy.mapping("spec.tls.clientValidation") if policy else {}
-        if not wanted:
+        if policy is None or policy.get("spec.tls.clientValidation") is None:
             return None
-        return TlsMode.OPTIONAL_MUTUAL if wanted.get("optional") is True else TlsMode.MUTUAL
+        optional = policy.get("spec.tls.clientValidation.optional") is True
+        return TlsMode.OPTIONAL_MUTUAL if optional else TlsMode.MUTUAL
 
     def notes(self, place: Place, listener: ListenerSpec) -> Iterable[Excluded]:
         for policy in place.world.all(PATCH_POLICY, listener.gateway.namespace, optional=True):
@@ -587,7 +587,7 @@ def _keep_one(listeners: Sequence[ListenerSpec], same: list[int], reason: str, l
 def _path(match: Match) -> tuple[tuple[str, str] | None, tuple[ValueMatch, ...]]:
     """The path that Envoy Gateway matches, and header conditions that a gRPC method needs besides."""
     if not match.grpc:
-        return (None, ()) if match.index is None else (match.path, ())
+        return match.path, ()
     kind, service, method = grpc_method(match)
     if not service and not method:
         return None, ()
@@ -741,7 +741,7 @@ def _redirect(settings: Mapping[str, Any], match: Match, listener: ListenerSpec)
 
 def _slash_free(match: Match, value: str) -> PathRewrite | None:
     """How Envoy Gateway removes a prefix without leaving ``//``: the prefix as it is written, and slashes."""
-    if value in ("", "/") and match.index is not None and match.path and match.path[0] == PREFIX:
+    if value in ("", "/") and match.path and match.path[0] == PREFIX:
         return PathRewrite("regex", "/", f"^{quote(match.path[1])}\\/*")
     return None
 

@@ -301,8 +301,6 @@ def _family(listener: ListenerSpec) -> str:
 
 
 def _path(match: Match) -> tuple[str, str] | None:
-    if match.index is None:
-        return None
     if not match.grpc:
         return match.path
     kind, service, method = grpc_method(match)

@@ -45,8 +45,8 @@ FILTER_FIELDS = {
 class Match:
     """One match of one rule of a route: what becomes one route of the proxy.
 
-    ``index`` is None for a rule without matches, which matches everything. ``path`` is (type, value); None
-    where nothing is said of the path, which only GRPCRoutes leave open.
+    ``index`` is None for a rule without matches, which matches everything. ``path`` is (type, value), the
+    API's default where a HTTPRoute says nothing; None for GRPCRoutes.
     """
 
     route: Obj
