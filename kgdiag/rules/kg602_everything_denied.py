@@ -1,0 +1,113 @@
+"""Workload on the path that denies every request
+
+## What it finds
+Pods with a proxy (gateways, and sidecars that a Service leads to from a gateway) to which ALLOW policies
+apply, none of which has a rule: the default-deny pattern (`spec: {}`) without the ALLOW that the workload
+needs.
+
+## Why it matters
+As soon as one ALLOW policy applies, what none of them matches is denied: every request gets 403
+`RBAC: access denied`.
+
+## How to prove it
+`istioctl x authz check POD -n NAMESPACE` lists the policies; the proxy's log says `rbac_access_denied`.
+
+## How to fix it
+An ALLOW policy in the workload's namespace that selects it, with the rules that it needs (`rules: [{}]`
+allows all).
+
+## What it does not report
+Workloads that nothing on a gateway leads to: a default deny is then as meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kgdiag.dialects.istio.mesh import is_gateway_pod, is_proxy, mesh_of
+from kgdiag.dialects.istio.security import attached_policies
+from kgdiag.graph.core import is_assumed, pods_of, services_of
+from kgdiag.graph.world import World
+from kgdiag.model import commands, kinds
+from kgdiag.model.finding import Finding, Match, Severity
+from kgdiag.model.obj import Obj
+from kgdiag.model.ref import Ref
+from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.common import gone_or_unseen, listed, workload_name
+from kgdiag.rules.istio import destinations, gateways_on
+
+
+@rule(
+    "KG602", "everything-denied", Severity.ERROR, needs=(kinds.AUTHORIZATION_POLICY, kinds.POD),
+    about=(kinds.SERVICE,),
+)  # fmt: skip
+def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
+    """One finding for each Service whose pods deny all."""
+    if not world.all(kinds.AUTHORIZATION_POLICY):
+        return
+    for service in scope.all(world, kinds.SERVICE):
+        pods = [pod for pod in pods_of(world, service) if is_proxy(pod)]
+        if not pods:
+            continue
+        pod = pods[0]
+        if is_gateway_pod(pod):
+            first = services_of(world, pod)[:1]
+            if [item.ref for item in first] != [service.ref] or not gateways_on(world, pod):
+                continue  # once for each set of gateway pods
+        elif service.ref not in _routed(world):
+            continue
+        blockers = _blockers(world, pod)
+        if blockers:
+            yield _finding(self, service, pod, blockers)
+
+
+def _routed(world: World) -> set[Ref]:
+    """The Services that a VirtualService leads to."""
+    mesh = mesh_of(world)
+    routes = world.all(kinds.VIRTUAL_SERVICE, optional=True)
+
+    def collect() -> set[Ref]:
+        suffix = f".svc.{mesh.domain}"
+        names = {item.full for route in routes for item in destinations(mesh, route)}
+        pairs = [name[: -len(suffix)].split(".") for name in names if name.endswith(suffix)]
+        return {Ref("", "Service", pair[1], pair[0]) for pair in pairs if len(pair) == 2}
+
+    return world.memo("Services that VirtualServices lead to", collect)
+
+
+def _blockers(world: World, pod: Obj) -> list[Obj]:
+    """The ALLOW policies of a pod where none of them has a rule, and none may be elsewhere."""
+    mesh = mesh_of(world, pod)
+    policies = [
+        policy
+        for policy in attached_policies(world, mesh, pod)
+        if policy.text("spec.action", "ALLOW") == "ALLOW"
+        and policy.annotations.get("istio.io/dry-run") != "true"
+    ]
+    if not policies or any(policy.items("spec.rules") for policy in policies):
+        return []
+    unseen = gone_or_unseen(world, kinds.AUTHORIZATION_POLICY, pod.namespace, "any")[0]
+    return policies if unseen is Severity.ERROR else []
+
+
+def _finding(self: Rule, service: Obj, pod: Obj, blockers: list[Obj]) -> Finding:
+    first = blockers[0]
+    names = listed(f"{policy.namespace}/{policy.name}" for policy in blockers)
+    return self.finding(
+        service.ref,
+        f"every request gets 403 (RBAC: access denied): no ALLOW policy with rules selects {pod.name}, and "
+        f"{names} (ALLOW without rules) denies the rest",
+        evidence=[first.evidence("spec"), pod.evidence("metadata.labels")],
+        fix=f"create in {pod.namespace} an AuthorizationPolicy for {workload_name(pod)} with the rules that "
+        "it needs (rules: [{}] allows all)",
+        verify=[
+            commands.get(
+                kinds.AUTHORIZATION_POLICY, first.namespace, first.name, jsonpath=".spec.rules",
+                expect="no rules", match=Match.EQUALS, value="",
+            ),
+            commands.get(
+                kinds.POD, pod.namespace, "" if is_assumed(pod) else pod.name, names_only=True,
+                labels=pod.labels if is_assumed(pod) else None, expect="the pod", match=Match.ANY,
+            ),
+        ],
+    )  # fmt: skip
