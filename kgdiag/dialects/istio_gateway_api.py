@@ -14,7 +14,14 @@ from typing import Any
 
 from kgdiag.dialects.base import Dialect
 from kgdiag.dialects.gateway_api import listeners, wiring
-from kgdiag.dialects.gateway_api.backends import BackendRef, backend_ref, backend_tls, may_refer, with_tls
+from kgdiag.dialects.gateway_api.backends import (
+    BackendRef,
+    BackendTls,
+    backend_ref,
+    backend_tls,
+    may_refer,
+    with_tls,
+)
 from kgdiag.dialects.gateway_api.hostnames import covers, intersect
 from kgdiag.dialects.gateway_api.provider import DataPlane, Place, Placed, Provider, implementation
 from kgdiag.dialects.gateway_api.routes import (
@@ -46,6 +53,7 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import (
     Action,
     Cluster,
+    Excluded,
     Forward,
     HeaderEdits,
     HttpConnections,
@@ -246,8 +254,7 @@ class IstioGateways(Provider):
         for port in service_ports(service) if service else ():
             if service is not None and port.port == found.port:
                 tls = backend_tls(place.world, service, port)
-                # Envoy never finishes a cluster whose CA it does not get (measured with Istio 1.31: 500).
-                return None if tls and tls.problem else with_tls(found, tls)
+                return _without_authority(found, tls) if tls and tls.problem else with_tls(found, tls)
         return found
 
     def route_config_name(self, listener: ListenerSpec) -> str:
@@ -257,6 +264,21 @@ class IstioGateways(Provider):
 
     def virtual_host_name(self, listener: ListenerSpec, host: str) -> str:
         return f"{host}:{listener.port}"
+
+
+def _without_authority(found: Cluster, tls: BackendTls) -> Cluster:
+    """A cluster whose CA Envoy never gets, so that no connection comes about: 503 UF.
+
+    Measured with Istio 1.31; in the first 15 s the cluster is not there at all, and the answer is 500.
+    """
+    reason = Excluded(tls.policy.ref, "spec.validation", f"{tls.policy.ref}: {tls.problem}", 0)
+    return replace(
+        with_tls(found, tls),
+        make_endpoints=tuple,
+        make_excluded=lambda: (reason,),
+        empty_status=503,
+        empty_flag="UF",
+    )
 
 
 # -- data planes -------------------------------------------------------------------------------------------
