@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
-from kgdiag.trace.entry import trace, trace_proxy
+from kgdiag.trace.alone import trace_proxy
+from kgdiag.trace.entry import trace
 
 __all__ = ["trace", "trace_proxy"]

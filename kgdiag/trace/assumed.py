@@ -6,11 +6,15 @@ operator or a chart makes. Where a Service selects what a Gateway selects, its p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from kgdiag.dialects.base import Dialect
 from kgdiag.graph.core import ASSUMED, selector_of
 from kgdiag.graph.labels import subset_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
+from kgdiag.model.proxy import Proxy
 from kgdiag.model.read import Origin
 
 
@@ -35,6 +39,32 @@ def pods_of_gateway(world: World, gateway: Obj) -> list[Obj]:
     if unique:
         return list(unique.values())
     return [_made(gateway.namespace, gateway.name, dict(selector))]
+
+
+def gateway_before(world: World, dialects: Sequence[Dialect], service: Obj) -> tuple[Obj, Proxy] | None:
+    """The Gateway of the Gateway API whose proxies a Service of files fronts, with the proxy it declares."""
+    if world.origin is not Origin.FILES or world.complete:
+        return None
+    for dialect in dialects:
+        if dialect.data_plane is None or dialect.gateway_proxy is None:
+            continue
+        for gateway in world.all(kinds.GATEWAY):
+            if service.ref in dialect.data_plane(world, gateway):
+                proxy = dialect.gateway_proxy(world, gateway)
+                if proxy is not None:
+                    return gateway, proxy
+    return None
+
+
+def own_ports(gateway: Obj, proxy: Proxy, number: int) -> set[int]:
+    """The ports that a Gateway itself gives to what its proxy has on one of its own."""
+    listener = proxy.listener_at(number)
+    if listener is None:
+        return set()
+    chains = [chain.origin for chain in listener.chains if chain.origin is not None]
+    origins = [one for one in (*listener.origins, *chains) if one.ref == gateway.ref and one.part]
+    declared = {gateway.get(f"{one.part}.port") for one in origins}
+    return {port for port in declared if isinstance(port, int)} or {number}
 
 
 def _pod(world: World, service: Obj) -> Obj:

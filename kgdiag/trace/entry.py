@@ -26,7 +26,7 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Listener, Peer, Proxy
 from kgdiag.model.read import Origin
 from kgdiag.model.ref import Ref
-from kgdiag.model.trace import Backend, Outcome, PathTaken, Question, Result, Trace
+from kgdiag.model.trace import Act, Backend, Outcome, PathTaken, Question, Result, Trace
 from kgdiag.trace import assumed, ingress, losers, network, openshift
 from kgdiag.trace.envoy import HTTP_ALPN, MESH_HTTP_ALPN, MESH_TCP_ALPN, Hello
 from kgdiag.trace.flow import Branch, Flow, Notes, Target
@@ -44,27 +44,6 @@ def trace(world: World, question: Question, dialects: Sequence[Dialect]) -> Trac
     ReadFailed where it could not be read.
     """
     return _Tracer(world, question, dialects).run()
-
-
-def trace_proxy(
-    world: World, question: Question, dialects: Sequence[Dialect], proxy: Proxy, port: int
-) -> Trace:
-    """The ways of one request from a listener of a proxy on, as for ``--via dump/FILE[:PORT]``."""
-    walk = Walker(world, dialects)
-    flow = first_flow(question, None)
-    listener = proxy.listener_at(port)
-    if listener is None:
-        ports = ", ".join(str(one) for one in sorted(proxy.ports())) or "none"
-        branches = walk.failed(
-            flow,
-            proxy.pod,
-            "refused",
-            f"nothing listens on port {port} (listeners: {ports})",
-            truth=proxy.truth,
-        )
-    else:
-        branches = walk.through(proxy, listener, "", port, flow)
-    return _finished(question, [(proxy.pod, branches)], walk.notes)
 
 
 def first_flow(question: Question, source: Obj | None) -> Flow:
@@ -470,7 +449,14 @@ class _Tracer:
                 gateway, pods, [(one[0], one[1]) for one in fronts], port, explicit
             )
             return
-        yield from self._virtual(gateway, port)
+        services = self._data_plane(gateway) if gateway.kind == kinds.GATEWAY else []
+        for service in services[:1]:
+            self._pending(service)
+            target = self._target(self.question.address, service, port)
+            entry = gateway.ref if explicit else service.ref
+            yield entry, (service.ref, port), self.walk.connect(target, self.flow)
+        if not services:
+            yield from self._virtual(gateway, port)
 
     def _pending(self, service: Obj) -> None:
         if service.text("spec.type") != "LoadBalancer" or _external_addresses(service):
@@ -591,7 +577,7 @@ class _Tracer:
     def _declared(self, gateway: Obj, proxy: Proxy, port: int) -> list[Branch]:
         if proxy.unknown:
             return self.walk.unknown(self.flow, gateway.ref, proxy.unknown)
-        numbers = {number: self._own_ports(gateway, proxy, number) for number in proxy.ports()}
+        numbers = {number: assumed.own_ports(gateway, proxy, number) for number in proxy.ports()}
         fitting = [number for number, own in numbers.items() if port in own] or [port]
         listener = proxy.listener_at(fitting[0])
         if listener is None:
@@ -602,19 +588,6 @@ class _Tracer:
             rejected = tuple(losers.excluded(proxy.excluded_at(fitting[0])))
             return self.walk.failed(self.flow, gateway.ref, "refused", reason, rejected=rejected)
         return self.walk.through(proxy, listener, "", fitting[0], self.flow)
-
-    @staticmethod
-    def _own_ports(gateway: Obj, proxy: Proxy, number: int) -> set[int]:
-        """The ports that a Gateway gives to what the proxy has on one of its own."""
-        listener = proxy.listener_at(number)
-        if listener is None:
-            return set()
-        origins = [
-            *listener.origins,
-            *(chain.origin for chain in listener.chains if chain.origin is not None),
-        ]
-        declared = {gateway.get(f"{one.part}.port") for one in origins if one.ref == gateway.ref and one.part}
-        return {port for port in declared if isinstance(port, int)} or {number}
 
 
 _GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
@@ -680,9 +653,9 @@ def _turned_away(branch: Branch) -> bool:
     outcome = branch.outcome
     if outcome.result is not Result.REFUSED:
         return False
-    if outcome.status is None:
-        return outcome.cluster is None
-    return outcome.flag == "NR" and outcome.cluster is None
+    if any(hop.action in (Act.MATCHES, Act.ROUTES) for hop in branch.hops):
+        return False
+    return outcome.status is None or outcome.flag == "NR"
 
 
 def _labelled(found: Iterable[tuple[Ref, list[Branch]]]) -> list[tuple[Ref, list[Branch]]]:

@@ -118,6 +118,8 @@ class Passage:
         elif mode is TlsMode.NONE and not flow.layers:
             flow = flow.to(peer=replace(flow.peer, principal=None, principal_known=True))
         accept = self._accept(flow, tls)
+        if self.inbound is None:
+            flow = flow.to(cluster=None, backend=None)  # what this proxy chooses counts from here on
         if isinstance(self.chain.network, HttpConnections):
             return behind([accept], self._http(self.chain.network, flow, tls))
         return behind([accept], self._tcp(self.chain.network, flow))

@@ -223,7 +223,7 @@ class Walker:
         serving = ready or [one for one in found if one.health is Health.DRAINING]
         if not serving:
             return self._no_endpoints(service, declared, found, flow)
-        unapplied = network.unapplied(self.world, service) if flow.cluster is None else ()
+        unapplied = network.unapplied(self.world, service) if flow.front == Front() else ()
         hop = Hop(
             service.ref,
             Act.SELECTS,
@@ -318,7 +318,7 @@ class Walker:
         """On to the gateway that files imply behind a Service; None where they do not."""
         pod = assumed.gateway_pod(self.world, service)
         if pod is None or not isinstance(declared.target, int):
-            return None
+            return self._declared_gateway(service, declared, flow)
         self.notes.add(f"pods of {service.ref} are not in these files: taken for Istio's gateway {pod.ref}")
         hop = Hop(
             service.ref,
@@ -327,6 +327,32 @@ class Walker:
             network.service_evidence(service, declared),
         )
         return behind([verify.with_commands(hop)], self.arrive(pod, declared.target, flow))
+
+    def _declared_gateway(self, service: Obj, declared: ServicePort, flow: Flow) -> list[Branch] | None:
+        found = assumed.gateway_before(self.world, self.dialects, service)
+        if found is None:
+            return None
+        gateway, proxy = found
+        if proxy.unknown:
+            return self.unknown(flow, gateway.ref, proxy.unknown)
+        self.notes.add(f"pods of {service.ref} are not in these files: {gateway.ref} is taken as declared")
+        target = declared.target if isinstance(declared.target, int) else 0
+        if proxy.listener_at(target) is None:
+            fitting = [
+                one for one in proxy.ports() if declared.port in assumed.own_ports(gateway, proxy, one)
+            ]
+            target = fitting[0] if fitting and not target else target
+        listener = proxy.listener_at(target)
+        detail = (
+            f"port {declared.port} → targetPort {declared.target} of the proxies of {gateway.ref}, assumed"
+        )
+        hop = Hop(service.ref, Act.SELECTS, detail, network.service_evidence(service, declared))
+        if listener is None:
+            reason = f"{gateway.ref} has no listener on port {target} of its proxies"
+            ways = self.failed(flow, gateway.ref, "refused", reason)
+        else:
+            ways = self.through(proxy, listener, "", target, flow)
+        return behind([verify.with_commands(hop)], ways)
 
     def loop(self, flow: Flow, at: Ref) -> list[Branch]:
         """The way comes back to where it was with the same request: it never ends."""
