@@ -147,7 +147,7 @@ def trace_dump(question: Question, *, fail_on: Severity | None) -> Answer:
     proxy = dump_proxy(dump, string_matches, pod=pod_of(dump, name))
     port = wanted if wanted is not None else _listener_port(proxy, question)
     world = World(Origin.FILES)
-    found_trace = trace_proxy(world, question, (), proxy, port)
+    found_trace = trace_proxy(world, question, proxy, port)
     notes = [f"{what} was refused by the proxy: {why}" for what, why in dump.rejected]
     return _answer(world, replace(found_trace, notes=(*found_trace.notes, *notes)), fail_on)
 

@@ -458,6 +458,7 @@ class Endpoint:
     tls: bool = False
     hostname: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    internal: str = ""  # the internal listener that it is, by name
 
 
 class ClientTls(StrEnum):
@@ -535,5 +536,7 @@ class Proxy:
     namespace: str = ""
     access_log: bool = True
     unknown: str | None = None  # why its config cannot be known (a read that failed)
+    # the listener that an endpoint is, where the proxy connects to itself
+    own_listener: Callable[[Endpoint], Listener | None] = lambda _endpoint: None
     # of names that ``cluster`` lacks
     why_no_cluster: Callable[[str], tuple[Excluded, ...]] = lambda _name: ()
