@@ -49,6 +49,8 @@ class World:
         self._lacking: dict[Need, None] = {}
         self._required: set[Need] = set()
         self._memo: dict[object, object] = {}
+        self._lasting: dict[object, tuple[tuple[int, ...], object]] = {}
+        self._reads_of: dict[Kind, int] = {}
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -83,6 +85,21 @@ class World:
         wanted = tuple(sorted((str(key), str(value)) for key, value in labels.items()))
         self._want_list(kind, namespace, wanted, optional)
         return self._index(kind, namespace).select(wanted)
+
+    def named(self, kind: Kind, name: str, *, optional: bool = False) -> list[Obj]:
+        """The objects of one name in all namespaces: one narrow list, where their namespace is not known."""
+        need = Need(kind, None, name)
+        self._want(need, optional)
+        read = self._reads.get(need)
+        if read and read.status is Status.FORBIDDEN and kind.namespaced:
+            for home in self.home:
+                self._want(Need(kind, home, name), optional)
+        return [obj for obj in self.known(kind) if obj.name == name]
+
+    def pending(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> bool:
+        """Whether a list was asked for in this round and is not read yet, so that what hangs on it can wait."""
+        wanted = tuple(sorted((str(key), str(value)) for key, value in (labels or {}).items()))
+        return Need(kind, namespace if kind.namespaced else None, None, wanted) in self._lacking
 
     def known(self, kind: Kind, namespace: str | None = None) -> list[Obj]:
         """What is read of a kind so far, without asking for more: for answers that more could not change."""
@@ -143,6 +160,7 @@ class World:
         for read in reads:
             self._reads[read.need] = read
             self._lacking.pop(read.need, None)
+            self._reads_of[read.need.kind] = self._reads_of.get(read.need.kind, 0) + 1
             for obj in read.objects:
                 self._objects[obj.ref] = obj
         self._lacking.clear()
@@ -170,6 +188,17 @@ class World:
         if key not in self._memo:
             self._memo[key] = make()
         return self._memo[key]  # type: ignore[return-value]
+
+    def lasting(self, kinds_used: Iterable[Kind], key: object, make: Callable[[], T]) -> T:
+        """As ``memo``, for what is derived from these kinds alone: kept until more of them is read.
+
+        ``make`` must not ask for anything that was not asked for before, since it may not run again.
+        """
+        stamp = tuple(self._reads_of.get(kind, 0) for kind in kinds_used)
+        kept = self._lasting.get(key)
+        if kept is None or kept[0] != stamp:
+            kept = self._lasting[key] = (stamp, make())
+        return kept[1]  # type: ignore[return-value]
 
     # -- how -------------------------------------------------------------------------------------------
 
@@ -217,7 +246,12 @@ class World:
         if own is not None:
             return own
         kind = need.kind
-        for wider in (Need(kind), Need(kind, need.namespace), Need(kind, None, None, need.labels)):
+        for wider in (
+            Need(kind),
+            Need(kind, need.namespace),
+            Need(kind, None, None, need.labels),
+            Need(kind, None, need.name),
+        ):
             read = self._reads.get(wider)
             if read is not None and read.status in (Status.OK, Status.ABSENT):
                 return read
