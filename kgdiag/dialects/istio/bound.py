@@ -6,8 +6,9 @@ virtualservice_controller.go (sorted by creation, name, namespace; delegates hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from kgdiag.dialects.istio import hosts, ingress
 from kgdiag.dialects.istio.mesh import Mesh, in_scope, visible
@@ -16,6 +17,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
 
+T = TypeVar("T")
 _NEAR = 20  # hosts that differ in one label are looked for; more than these nobody reads
 
 
@@ -27,6 +29,7 @@ class Index:
     by_host: dict[str, list[Obj]] = field(default_factory=dict)
     wildcards: list[str] = field(default_factory=list)
     hosts: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by id of the VirtualService
+    lasting: bool = True  # else it is made anew whenever anything more is read
 
     def naming(self, host: str) -> Iterator[Obj]:
         """The VirtualServices with a host that covers this one, the most specific host first."""
@@ -67,7 +70,7 @@ def index_of(world: World, mesh: Mesh) -> Index:
     _, made = ingress.generated(world, mesh)
 
     def build() -> Index:
-        index = Index()
+        index = Index(lasting=not made)
         for one in sorted((*made, *in_scope(world, mesh, found)), key=lambda item: item.age_key):
             names = hosts_of(one, mesh)
             if not names:
@@ -82,7 +85,25 @@ def index_of(world: World, mesh: Mesh) -> Index:
         )
         return index
 
-    return world.memo(("istio virtual services", mesh.control_plane, mesh.revision), build)
+    key = ("istio virtual services", mesh.control_plane, mesh.revision)
+    return world.memo(key, build) if made else world.lasting(_USED, (*key, *_of_mesh(mesh)), build)
+
+
+_USED = (kinds.VIRTUAL_SERVICE, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NAMESPACE)
+"""What the index is made of, where no Ingress (whose backends are Services) is part of it."""
+
+
+def _of_mesh(mesh: Mesh) -> tuple[object, ...]:
+    """What of the mesh the index and the order depend on."""
+    scoped = (str(mesh.discovery_selectors), mesh.members, mesh.ingress_controller_mode, mesh.ingress_class)
+    return (mesh.domain, mesh.virtual_service_export_to, *scoped)
+
+
+def kept(world: World, mesh: Mesh, index: Index, key: tuple[object, ...], make: Callable[[], T]) -> T:
+    """A value derived from the index, kept as long as the index is."""
+    if not index.lasting:
+        return world.memo(key, make)
+    return world.lasting(_USED, (id(index), *key, *_of_mesh(mesh)), make)
 
 
 def bound_to(world: World, mesh: Mesh, gateway: str, viewer: str) -> Sequence[Obj]:
@@ -101,7 +122,7 @@ def bound_to(world: World, mesh: Mesh, gateway: str, viewer: str) -> Sequence[Ob
                 ranked[2 if "*" in shown else 0 if one.namespace == viewer else 1].append(one)
         return [one for group in ranked for one in group]
 
-    return world.memo(("istio bound", mesh.control_plane, mesh.revision, gateway, viewer), order)
+    return kept(world, mesh, index, ("istio bound", gateway, viewer), order)
 
 
 def unbound_reason(

@@ -25,8 +25,7 @@ from kgdiag.dialects.istio.routes import (
     RouteContext,
     any_route,
     catch_all_last,
-    http_excluded,
-    http_routes,
+    lowered,
     tcp_routes,
     tls_routes,
 )
@@ -435,131 +434,151 @@ def _agent_listener(port: int) -> Listener:
     return Listener(f"0.0.0.0_{port}", "0.0.0.0", port, (chain,))
 
 
-Member = tuple[Obj, RouteContext]
+Member = tuple[Obj, int]
+"""A VirtualService and the place, among a route config's servers, of the one that decides its port."""
 
 
-def _key(member: Member) -> tuple[str, int]:
-    return (member[1].gateway, id(member[0]))
-
-
-def _once(members: Iterable[Member]) -> list[Member]:
-    return list({_key(member): member for member in members}.values())
-
-
-class _RouteConfig:
-    """Virtual hosts of one route config: by host, each with the VirtualServices that give it routes.
+class _Grouping:
+    """Which VirtualServices give routes to which domains of one route config.
 
     A VirtualService stands there once for each Gateway that brings it, in the order of the servers: what it
     gives may differ by Gateway. The first server of a Gateway that a VirtualService shares a host with
     decides the port that its matches and its destinations without a port see.
     """
 
-    def __init__(self, state: _Gateway, name: str, servers: Sequence[Server]) -> None:
-        self.state, self.name, self.servers = state, name, servers
+    def __init__(self, state: _Gateway, servers: Sequence[Server]) -> None:
         self.members: dict[str, list[Member]] = {}
         self.redirects: set[str] = set()
-        self.contexts: dict[tuple[str, int], RouteContext] = {}
         self.ports: dict[str, int] = {}
-        self.made: dict[tuple[str, int], tuple[Route, ...]] = {}
         self.bound: set[int] = set()
         self.without: dict[int, tuple[Obj, str]] = {}  # bound, but without a virtual host here
-        for server in servers:
-            self._add(server)
+        self._first: dict[tuple[str, int], int] = {}
+        contexts = [state.context(server) for server in servers]
+        for at in range(len(servers)):
+            self._add(state, servers, contexts, at)
+        self.groups = self._grouped()
 
-    def _add(self, server: Server) -> None:
-        fresh = self.state.context(server)
+    def _add(
+        self, state: _Gateway, servers: Sequence[Server], contexts: Sequence[RouteContext], at: int
+    ) -> None:
+        server = servers[at]
         covers: dict[str, hosts.Hosts] = {}
-        for one in self.state.bound_to(server.name):
+        for one in state.bound_to(server.name):
             if one.namespace not in covers:
                 covers[one.namespace] = hosts.Hosts(hosts.for_namespace(server.hosts, one.namespace))
-            shared = covers[one.namespace].intersection(self.state.hosts(one))
+            shared = covers[one.namespace].intersection(state.hosts(one))
             if not shared:
                 reason = f"none of its hosts lies within those of {server.name} ({', '.join(server.hosts)})"
                 self.without.setdefault(id(one), (one, reason))
                 continue
-            context = self.contexts.get((server.name, id(one)), fresh)
-            if not any_route(context, one):
-                reason = f"none of its http entries is for {server.name} port {context.server_port}"
+            first = self._first.get((server.name, id(one)), at)
+            if not any_route(contexts[first], one):
+                reason = f"none of its http entries is for {server.name} port {server.number}"
                 self.without[id(one)] = (one, reason)
                 continue
-            self.contexts[server.name, id(one)] = context
+            self._first[server.name, id(one)] = first
             self.bound.add(id(one))
             for name in shared:
-                self.ports.setdefault(name.lower(), server.number)
-                self.members.setdefault(name.lower(), []).append((one, context))
-                if server.https_redirect:
-                    self.redirects.add(name.lower())
+                self._open(name.lower(), server).append((one, first))
         if server.https_redirect:
             for host in server.hosts:
-                self.ports.setdefault(host.lower(), server.number)
-                self.members.setdefault(host.lower(), [])
-                self.redirects.add(host.lower())
+                self._open(host.lower(), server)
+
+    def _open(self, name: str, server: Server) -> list[Member]:
+        self.ports.setdefault(name, server.number)
+        if server.https_redirect:
+            self.redirects.add(name)
+        return self.members.setdefault(name, [])
+
+    def _grouped(self) -> list[list[str]]:
+        """Domains with the same VirtualServices, the most specific first: they are one virtual host."""
+        grouped: dict[tuple[tuple[tuple[int, int], ...], bool], list[str]] = {}
+        for name in sorted(self.members, key=hosts.specificity):
+            keys = tuple((id(one), first) for one, first in self.members[name])
+            grouped.setdefault((keys, name in self.redirects), []).append(name)
+        return sorted(grouped.values(), key=lambda names: f"{names[0]}:{self.ports[names[0]]}")
+
+
+class _RouteConfig:
+    """One route config, its routes made as they are asked for."""
+
+    def __init__(self, state: _Gateway, name: str, servers: Sequence[Server]) -> None:
+        self.state, self.name, self.servers = state, name, servers
+        self.contexts = [state.context(server) for server in servers]
+        self.made: dict[tuple[int, int], tuple[tuple[Route, ...], tuple[Excluded, ...]]] = {}
+        shape = tuple((one.key, one.number, one.hosts, one.https_redirect) for one in servers)
+        self.grouping = bound.kept(
+            state.world,
+            state.mesh,
+            state.index,
+            ("istio virtual hosts", state.pod.ref, name, shape),
+            lambda: _Grouping(state, servers),
+        )
 
     def lowered(self) -> RouteConfig:
-        port = self.servers[0].number if self.servers else 0
-        grouped: dict[tuple[tuple[tuple[str, int], ...], bool], list[str]] = {}
-        for name in sorted(self.members, key=hosts.specificity):
-            keys = tuple(_key(member) for member in self.members[name])
-            grouped.setdefault((keys, name in self.redirects), []).append(name)
-        made = [self._virtual_host(names) for names in grouped.values()]
+        made = [self._virtual_host(names) for names in self.grouping.groups]
         if not made:
-            made = [VirtualHost(f"blackhole:{port}", ("*",))]
-        origin = self.state.merged.origin(self.servers[0]) if self.servers else None
+            made = [VirtualHost(f"blackhole:{self.servers[0].number if self.servers else 0}", ("*",))]
         return RouteConfig(
             name=self.name,
-            virtual_hosts=tuple(sorted(made, key=lambda one: one.name)),
-            origin=origin,
+            virtual_hosts=tuple(made),
+            origin=self.state.merged.origin(self.servers[0]) if self.servers else None,
             make_excluded=self._excluded,
             excluded_for=self._excluded_for,
         )
 
     def _virtual_host(self, names: list[str]) -> VirtualHost:
-        members = self.members[names[0]]
-        first = next(iter(members), None)
+        name = names[0]
+        members = self.grouping.members[name]
         return VirtualHost(
-            name=f"{names[0]}:{self.ports[names[0]]}",
+            name=f"{name}:{self.grouping.ports[name]}",
             domains=tuple(names),
             make_routes=lambda: self._routes(members),
-            require_tls="all" if names[0] in self.redirects else "none",
-            origin=origin_of(first[0], "spec.hosts") if first else None,
-            make_excluded=lambda: tuple(
-                found for one, context in _once(members) for found in http_excluded(context, one)
-            ),
+            require_tls="all" if name in self.grouping.redirects else "none",
+            origin=origin_of(members[0][0], "spec.hosts") if members else None,
+            make_excluded=lambda: self._dropped(members),
         )
 
     def _routes(self, members: Sequence[Member]) -> tuple[Route, ...]:
         """The members' routes; one that two servers of its Gateway bring comes once, for the same effect."""
-        once = _once(members)
-        if len(once) > _MANY:
+        if len(members) > _MANY:
             self.state.world.all(kinds.SERVICE)
-        for member in once:
-            if _key(member) not in self.made:
-                self.made[_key(member)] = http_routes(member[1], member[0])
-        return catch_all_last(route for member in once for route in self.made[_key(member)])
+        return catch_all_last(route for routes, _ in self._lowered(members) for route in routes)
+
+    def _dropped(self, members: Sequence[Member]) -> tuple[Excluded, ...]:
+        return tuple(found for _, dropped in self._lowered(members) for found in dropped)
+
+    def _lowered(self, members: Sequence[Member]) -> Iterator[tuple[tuple[Route, ...], tuple[Excluded, ...]]]:
+        for (key, first), one in {(id(one), first): one for one, first in members}.items():
+            if (key, first) not in self.made:
+                self.made[key, first] = lowered(self.contexts[first], one)
+            yield self.made[key, first]
 
     def _excluded(self) -> tuple[Excluded, ...]:
         return tuple(
             lost(one, "spec.hosts", reason, 3)
-            for key, (one, reason) in self.without.items()
-            if key not in self.bound
+            for key, (one, reason) in self.grouping.without.items()
+            if key not in self.grouping.bound
         )
 
     def _excluded_for(self, host: str) -> tuple[Excluded, ...]:
         """VirtualServices that name a host, or nearly, and do not serve it here; nearest first."""
         index = self.state.index
         winner = self._domain(host)
-        serving = {id(one) for one, _ in self.members.get(winner, ())}
+        serving = {id(one) for one, _ in self.grouping.members.get(winner, ())}
         found = [self._why_not(one, host, winner) for one in index.naming(host) if id(one) not in serving]
         for name, one in index.near(host):
-            if id(one) not in serving and id(one) in self.bound:
+            if id(one) not in serving and id(one) in self.grouping.bound:
                 found.append(lost(one, "spec.hosts", f"its host is {name}, the request's is {host}", 3))
         return tuple(sorted(found, key=lambda one: (one.nearness, one.ref)))
 
     def _domain(self, host: str) -> str:
         """The domain of the virtual host that Envoy takes for a host, "" where there is none."""
-        if host in self.members:
+        if host in self.grouping.members:
             return host
-        wild = [name for name in self.members if name.startswith("*") and hosts.subset_of(host, name)]
+        wild = [
+            name for name in self.grouping.members if name.startswith("*") and hosts.subset_of(host, name)
+        ]
         return min(wild, key=hosts.specificity, default="")
 
     def _why_not(self, one: Obj, host: str, winner: str) -> Excluded:
@@ -570,8 +589,8 @@ class _RouteConfig:
         reason = bound.hidden_reason(one, self.state.mesh, self.state.pod.namespace)
         if reason:
             return lost(one, "spec.exportTo", reason, 0)
-        if id(one) in self.without and id(one) not in self.bound:
-            return lost(one, "spec.hosts", self.without[id(one)][1], 1)
+        if id(one) in self.grouping.without and id(one) not in self.grouping.bound:
+            return lost(one, "spec.hosts", self.grouping.without[id(one)][1], 1)
         mine = next(name for name in self.state.hosts(one) if hosts.subset_of(host, name.lower()))
         if winner:
             reason = f"its host {mine} is less specific than {winner}"

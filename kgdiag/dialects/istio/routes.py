@@ -322,8 +322,11 @@ def _string(raw: Any) -> tuple[str, str] | None:
     return None
 
 
+_NOTHING: Mapping[str, Any] = {}
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if type(value) is dict or isinstance(value, Mapping) else _NOTHING
 
 
 # -- which entries a proxy gets ------------------------------------------------------------------------
@@ -380,16 +383,16 @@ def _any_entry(context: RouteContext, virtual_service: Obj) -> bool:
 
 def http_routes(context: RouteContext, virtual_service: Obj) -> tuple[Route, ...]:
     """The routes of a VirtualService's ``http``, in order, for this proxy."""
-    return _lower(context, virtual_service)[0]
+    return lowered(context, virtual_service)[0]
 
 
 def http_excluded(context: RouteContext, virtual_service: Obj) -> tuple[Excluded, ...]:
     """The entries of ``http`` that gave no route here, and why."""
-    return _lower(context, virtual_service)[1]
+    return lowered(context, virtual_service)[1]
 
 
-def _lower(context: RouteContext, virtual_service: Obj) -> tuple[tuple[Route, ...], tuple[Excluded, ...]]:
-    """Routes up to the first that takes every request; what comes after it is never made."""
+def lowered(context: RouteContext, virtual_service: Obj) -> tuple[tuple[Route, ...], tuple[Excluded, ...]]:
+    """Routes up to the first that takes every request, and what gave none: what comes after it, too."""
     routes: list[Route] = []
     excluded: list[Excluded] = []
     last = ""
@@ -659,12 +662,17 @@ def _retries(mesh: Mesh, raw: Any) -> str | None:
 # -- headers, faults, CORS -----------------------------------------------------------------------------
 
 
+_NO_EDITS = HeaderEdits()
+
+
 def _header_edits(raw: Any) -> tuple[HeaderEdits, HeaderEdits, str]:
     """(request edits, response edits, new authority): Host cannot be edited, it is rewritten instead.
 
     ``set`` comes before ``add``, each by name. Source: route.go TranslateHeadersOperations.
     """
     headers = _mapping(raw)
+    if not headers:
+        return _NO_EDITS, _NO_EDITS, ""
     request, response = _mapping(headers.get("request")), _mapping(headers.get("response"))
     authority = ""
     for key in ("add", "set"):
