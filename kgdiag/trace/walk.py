@@ -34,6 +34,7 @@ from kgdiag.trace.flow import (
     Branch,
     Failure,
     Flow,
+    Front,
     Notes,
     Target,
     behind,

@@ -22,7 +22,6 @@ from tests.trace.world import (
     chain,
     cluster,
     config,
-    dialect,
     listener,
     only,
     pod,
@@ -373,7 +372,7 @@ def test_a_proxy_alone_is_walked_without_a_cluster() -> None:
     )
     world = World(Origin.FILES)
     question = parse_question("http://x.y/")
-    out = only(ask_of("", lambda w: trace_proxy(w, question, (dialect(),), alone, 80))).outcome
+    out = only(ask_of("", lambda w: trace_proxy(w, question, alone, 80))).outcome
     assert out.cluster == "web" and world is not None
-    refused = only(ask_of("", lambda w: trace_proxy(w, question, (dialect(),), alone, 81))).outcome
+    refused = only(ask_of("", lambda w: trace_proxy(w, question, alone, 81))).outcome
     assert refused.result is Result.REFUSED
