@@ -8,13 +8,11 @@ over route over listener over Gateway, the older of two on one target).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from kgdiag.dialects.gateway_api.spec import GROUP, ListenerSpec, order_key
-from kgdiag.graph.labels import matches
-from kgdiag.graph.world import World
+from kgdiag.dialects.gateway_api.policies import applied, fixed, origin_of, setting, unread
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj, dig
 from kgdiag.model.proxy import (
@@ -36,78 +34,10 @@ BACKEND_TRAFFIC_POLICY = Kind(_GROUP, "BackendTrafficPolicy", "backendtrafficpol
 EXTENSION_POLICY = Kind(_GROUP, "EnvoyExtensionPolicy", "envoyextensionpolicies", ("eep",), _V)
 PATCH_POLICY = Kind(_GROUP, "EnvoyPatchPolicy", "envoypatchpolicies", ("epp",), _V)
 
+__all__ = ["applied", "extensions", "fault", "rate_limits", "security", "security_cors", "unread"]
+
 # Behind fault injection and CORS, in the order of internal/xds/translator/httpfilters.go.
 _EXT_AUTH, _API_KEY, _BASIC, _OIDC, _JWT, _EXTENSION, _AUTHORIZATION, _RATE = range(110, 190, 10)
-
-
-def _targets(policy: Obj) -> Iterator[Mapping[str, Any]]:
-    yield from policy.maps("spec.targetRefs")
-    single = policy.mapping("spec.targetRef")
-    if single:
-        yield single
-
-
-def _names(policy: Obj, target: Obj, section: str) -> bool:
-    """Whether a policy names an object as a whole (``section`` "") or one section of it."""
-    for ref in _targets(policy):
-        named = (ref.get("group", GROUP), ref.get("kind"), ref.get("name"))
-        if named == (*target.kind.key, target.name) and str(ref.get("sectionName") or "") == section:
-            return True
-    if section:
-        return False
-    for selector in policy.maps("spec.targetSelectors"):
-        kind = (selector.get("group", GROUP), selector.get("kind"))
-        if kind == target.kind.key and matches(selector, target.labels):
-            return True
-    return False
-
-
-def applied(
-    world: World, kind: Kind, listener: ListenerSpec, route: Obj | None = None, rule: str = ""
-) -> list[Obj]:
-    """The policies of a kind that apply to a rule of a route on a listener: the most specific one, and the
-    next where that one says that it is merged into it."""
-    levels: list[tuple[Obj, str]] = []
-    if route is not None:
-        levels += [(route, rule)] if rule else []
-        levels.append((route, ""))
-    levels += [(listener.gateway, listener.name), (listener.gateway, "")]
-    found: list[Obj] = []
-    for target, section in levels:
-        policies = sorted(world.all(kind, target.namespace), key=order_key)
-        policy = next((item for item in policies if _names(item, target, section)), None)
-        if policy is None or policy in found:
-            continue
-        found.append(policy)
-        if not policy.text("spec.mergeType"):
-            break
-    return found
-
-
-def unread(world: World, kinds: Iterable[Kind], namespaces: Iterable[str]) -> Iterator[HttpFilter]:
-    """A filter that says "unknown" for each kind of policy that could not be read."""
-    for kind in kinds:
-        for namespace in dict.fromkeys(namespaces):
-            if not world.readable(kind, namespace):
-                reason = f"the {kind.name} objects of {namespace} could not be read"
-                yield HttpFilter(kind.name, partial(_fixed, Ruling(Verdict.UNKNOWN, reason)))
-
-
-def _fixed(ruling: Ruling, _request: FilterRequest) -> Ruling:
-    return ruling
-
-
-def _origin(policy: Obj, part: str) -> Origin:
-    return Origin(policy.ref, part, (policy.evidence(part),))
-
-
-def _setting(policies: Iterable[Obj], part: str) -> tuple[Obj, Mapping[str, Any]] | None:
-    """The first policy that has a setting, with the setting."""
-    for policy in policies:
-        value = policy.mapping(part)
-        if value:
-            return policy, value
-    return None
 
 
 # -- SecurityPolicy ----------------------------------------------------------------------------------------
@@ -124,9 +54,9 @@ def security(policies: list[Obj]) -> Iterator[HttpFilter]:
         ("authorization", "rbac", _AUTHORIZATION, _authorization),
     )
     for field, name, stage, judge in kinds:
-        found = _setting(policies, f"spec.{field}")
+        found = setting(policies, f"spec.{field}")
         if found:
-            origin = _origin(found[0], f"spec.{field}")
+            origin = origin_of(found[0], f"spec.{field}")
             yield HttpFilter(name, partial(judge, found[1], origin), origin, stage)
 
 
@@ -257,7 +187,7 @@ def _inside(address: str | None, ranges: list[str]) -> bool | None:
 
 def security_cors(policies: list[Obj]) -> Cors | None:
     """The CORS settings of a SecurityPolicy."""
-    found = _setting(policies, "spec.cors")
+    found = setting(policies, "spec.cors")
     if found is None:
         return None
     settings = found[1]
@@ -293,14 +223,14 @@ def extensions(policies: list[Obj]) -> Iterator[HttpFilter]:
         named = [name for name in ("extProc", "wasm", "lua") if policy.items(f"spec.{name}")]
         if named:
             reason = f"{policy.ref} runs {', '.join(named)} in the proxy, which may refuse or change requests"
-            origin = _origin(policy, f"spec.{named[0]}")
+            origin = origin_of(policy, f"spec.{named[0]}")
             ruling = Ruling(Verdict.UNKNOWN, reason, origin=origin)
-            yield HttpFilter("extension", partial(_fixed, ruling), origin, _EXTENSION)
+            yield HttpFilter("extension", partial(fixed, ruling), origin, _EXTENSION)
 
 
 def fault(policies: list[Obj]) -> Fault | None:
     """Faults that a BackendTrafficPolicy injects."""
-    found = _setting(policies, "spec.faultInjection")
+    found = setting(policies, "spec.faultInjection")
     if found is None:
         return None
     settings = found[1]
@@ -316,14 +246,14 @@ def fault(policies: list[Obj]) -> Fault | None:
 
 def rate_limits(policies: list[Obj]) -> Iterator[HttpFilter]:
     """A limit of 0 requests refuses all; any other lets a single request pass."""
-    found = _setting(policies, "spec.rateLimit")
+    found = setting(policies, "spec.rateLimit")
     if found is None:
         return
     for how in ("local", "global"):
         for rule in dig(found[1], f"{how}.rules", []):
             if dig(rule, "limit.requests") == 0:
-                origin = _origin(found[0], f"spec.rateLimit.{how}")
+                origin = origin_of(found[0], f"spec.rateLimit.{how}")
                 selectors = dig(rule, "clientSelectors")
                 verdict = Verdict.UNKNOWN if selectors else Verdict.DENY
                 ruling = Ruling(verdict, f"{found[0].ref} limits requests to 0", 429, origin, "RL")
-                yield HttpFilter("ratelimit", partial(_fixed, ruling), origin, _RATE)
+                yield HttpFilter("ratelimit", partial(fixed, ruling), origin, _RATE)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cmp_to_key
+from functools import cmp_to_key, partial
 from typing import Any
 
 from kgdiag.dialects.base import Dialect
-from kgdiag.dialects.gateway_api import wiring
+from kgdiag.dialects.gateway_api import policies, wiring
 from kgdiag.dialects.gateway_api.backends import (
     BackendRef,
     backend_ref,
@@ -56,11 +56,14 @@ from kgdiag.model.proxy import (
     Endpoint,
     Forward,
     HttpConnections,
+    HttpFilter,
     Origin,
     PathRewrite,
     Redirect,
     Route,
     RouteConfig,
+    Ruling,
+    Verdict,
     WeightedCluster,
 )
 from kgdiag.model.ref import Ref
@@ -179,6 +182,7 @@ class Kgateway(Provider):
             response_headers=header_edits(match.filter("ResponseHeaderModifier"), ("add", "set")),
             cors=cors(match.filter("CORS")),
             mirrors=tuple(self._mirrors(place, match)) if forward else (),
+            filters=tuple(_policy_filters(place, match, listener)),
         )
 
     def _action(self, place: Place, match: Match) -> Action | None:
@@ -287,6 +291,28 @@ class Kgateway(Provider):
             origins=(Origin(service.ref, f"spec.ports[{port.index}]"),),
         )
         return with_tls(made, backend_tls(place.world, service, port))
+
+
+_DECIDES = ("extAuth", "extProc", "jwt", "jwtAuth", "apiKeyAuthentication", "basicAuth", "oauth2", "rbac")
+
+
+def _policy_filters(place: Place, match: Match, listener: ListenerSpec) -> Iterable[HttpFilter]:
+    """What TrafficPolicies that could refuse a request say of it: that they decide, and no more."""
+    rule = match.route.text(f"{match.rule_part}.name")
+    found = policies.applied(place.world, TRAFFIC_POLICY, listener, match.route, rule, merged=True)
+    for item in match.filters:
+        ref = item.get("extensionRef")
+        if isinstance(ref, Mapping) and (ref.get("group"), ref.get("kind")) == TRAFFIC_POLICY.key:
+            named = place.world.get(TRAFFIC_POLICY, match.route.namespace, str(ref.get("name") or ""))
+            found = [named, *found] if named else found
+    for policy in dict.fromkeys(found):
+        for field in _DECIDES:
+            if policy.mapping(f"spec.{field}"):
+                origin = policies.origin_of(policy, f"spec.{field}")
+                ruling = Ruling(Verdict.UNKNOWN, f"{field} of {policy.ref} decides", origin=origin)
+                yield HttpFilter(field, partial(policies.fixed, ruling), origin, 110)
+    namespaces = (match.route.namespace, listener.gateway.namespace)
+    yield from policies.unread(place.world, (TRAFFIC_POLICY,), namespaces)
 
 
 def _safe_name(name: str) -> str:

@@ -11,7 +11,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.proxy import Proxy
 from kgdiag.model.trace import Outcome, Request, Trace
-from kgdiag.trace.entry import trace_proxy
+from kgdiag.trace.entry import trace
 from kgdiag.trace.question import parse_question
 from tests.support import answer
 
@@ -102,20 +102,9 @@ def the_proxy(world: World, name: str = "web") -> Proxy | None:
 
 
 def traced(objects: list[Json], url: str, *, method: str = "GET", headers: list[str] | None = None) -> Trace:
-    """The ways of a request that arrives at the port of the proxy that serves the URL's port."""
-    question = parse_question(url, method=method, headers=headers or [])
-
-    def ask_(world: World) -> Trace | None:
-        proxy = the_proxy(world)
-        if proxy is None:
-            return None
-        ports = [question.port, question.port + 10000]
-        port = next((one for one in ports if one in proxy.ports()), question.port)
-        return trace_proxy(world, question, dialects(), proxy, port)
-
-    found = answer(text(objects), ask_)
-    assert found is not None
-    return found
+    """The ways of a request to the Gateway ``shop/web``."""
+    question = parse_question(url, method=method, headers=headers or [], via="gateway/web", namespace="shop")
+    return answer(text(objects), lambda world: trace(world, question, dialects()))
 
 
 def outcome(objects: list[Json], url: str, **request: Any) -> Outcome:

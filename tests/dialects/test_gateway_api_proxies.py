@@ -304,3 +304,12 @@ def test_route_filters_of_envoy_gateway() -> None:
     assert ends(filter_of({"directResponse": {"statusCode": 203}}), "http://h/") == "203"
     without = filter_of({})[:-1]
     assert ends(without, "http://h/") == "500"
+
+
+def test_traffic_policies_of_kgateway_that_decide_are_unknown_not_ignored() -> None:
+    ref = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web"}
+    one = made("TrafficPolicy", "p", {"targetRefs": [ref], "extAuth": {"extensionRef": {"name": "x"}}},
+               api="gateway.kgateway.dev/v1alpha1")  # fmt: skip
+    objects = [*gateway(KGATEWAY), *app("a"), route("r", rule("a"))]
+    assert ends(objects, "http://h/") == "a"
+    assert ends([*objects, one], "http://h/") == "None"
