@@ -15,6 +15,7 @@ from kgdiag.dialects.istio.mesh import Mesh, in_scope, visible
 from kgdiag.dialects.istio.routes import MESH, export_to, gateways_of, hosts_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
+from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
 
 T = TypeVar("T")
@@ -86,11 +87,12 @@ def index_of(world: World, mesh: Mesh) -> Index:
         return index
 
     key = ("istio virtual services", mesh.control_plane, mesh.revision)
-    return world.memo(key, build) if made else world.lasting(_USED, (*key, *_of_mesh(mesh)), build)
+    return world.memo(key, build) if made else world.lasting(_used(mesh), (*key, *_of_mesh(mesh)), build)
 
 
-_USED = (kinds.VIRTUAL_SERVICE, kinds.INGRESS, kinds.INGRESS_CLASS, kinds.NAMESPACE)
-"""What the index is made of, where no Ingress (whose backends are Services) is part of it."""
+def _used(mesh: Mesh) -> tuple[Kind, ...]:
+    """What the index is made of, where no Ingress is part of it."""
+    return (kinds.VIRTUAL_SERVICE, kinds.NAMESPACE) if mesh.discovery_selectors else (kinds.VIRTUAL_SERVICE,)
 
 
 def _of_mesh(mesh: Mesh) -> tuple[object, ...]:
@@ -103,7 +105,7 @@ def kept(world: World, mesh: Mesh, index: Index, key: tuple[object, ...], make: 
     """A value derived from the index, kept as long as the index is."""
     if not index.lasting:
         return world.memo(key, make)
-    return world.lasting(_USED, (id(index), *key, *_of_mesh(mesh)), make)
+    return world.lasting(_used(mesh), (id(index), *key, *_of_mesh(mesh)), make)
 
 
 def bound_to(world: World, mesh: Mesh, gateway: str, viewer: str) -> Sequence[Obj]:
