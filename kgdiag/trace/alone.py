@@ -18,7 +18,6 @@ from kgdiag.trace.entry import first_flow
 from kgdiag.trace.flow import Branch, Flow, Target, merged, response_headers, scaled
 from kgdiag.trace.walk import Walker
 
-
 _INBOUND, _OUTBOUND = 15006, 15001  # Istio's
 
 

@@ -31,6 +31,15 @@ def nearest(candidates: Iterable[Rejected]) -> tuple[Rejected, ...]:
     return tuple(kept)
 
 
+def hint(candidates: Sequence[Rejected]) -> str:
+    """The nearest miss as the one thing to look at, "" where nothing came near."""
+    near = [one for one in candidates if one.nearness <= 2]
+    if not near:
+        return ""
+    rule = f" {near[0].rule}" if near[0].rule else ""
+    return f"the nearest is {near[0].object}{rule}: {near[0].reason}"
+
+
 def excluded(items: Iterable[Excluded]) -> Iterator[Rejected]:
     """Candidates that never became part of the proxy's config."""
     for item in items:

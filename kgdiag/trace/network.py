@@ -86,14 +86,18 @@ class Group:
 def alike(world: World, endpoints: Sequence[Endpoint], service: Obj | None) -> list[Group]:
     """Endpoints by what decides their further way: the pod's labels, containers and account, the port."""
     known: dict[Ref, Obj] = {}
-    if service is not None and selector_of(service) and any(one.pod for one in endpoints):
+    selected = service is not None and bool(selector_of(service)) and any(one.pod for one in endpoints)
+    if service is not None and selected:
         known = {pod.ref: pod for pod in pods_of(world, service)}
+    coming = selected and not known and bool(world.lacking)  # one read by labels, not one a pod
     groups: dict[object, list[Endpoint]] = {}
     pods: dict[object, Obj | None] = {}
     for one in sorted(endpoints, key=lambda item: (item.pod or Ref("", "", "", ""), item.address, item.port)):
         pod = None
         if one.pod is not None:
-            pod = known.get(one.pod) or world.get(kinds.POD, one.pod.namespace, one.pod.name)
+            pod = known.get(one.pod)
+            if pod is None and not coming:
+                pod = world.get(kinds.POD, one.pod.namespace, one.pod.name)
         lone = one.pod or one.hostname or one.address
         key = (signature(pod) if pod is not None else lone, one.port, one.tls)
         groups.setdefault(key, []).append(one)
@@ -228,6 +232,16 @@ def why_empty(world: World, service: Obj, port: ServicePort, found: Sequence[End
     if isinstance(port.target, str) and all(resolve_target(pod, port) is None for pod in pods):
         return f"no container of its pods has a port named {port.target}"
     return f"its pods ({shown}) give none"
+
+
+def how_to_fill(service: Obj, found: Sequence[Endpoint]) -> str:
+    """What would give a Service endpoints."""
+    if found:
+        pod = next((one.pod for one in found if one.pod), None)
+        return f"make its pods ready: kubectl describe pod {pod.name} -n {pod.namespace}" if pod else ""
+    if not selector_of(service):
+        return f"make an EndpointSlice for {service.ref}, or give it a selector"
+    return f"make the selector of {service.ref} and the labels of its pods agree"
 
 
 def _near(world: World, service: Obj, selector: Mapping[str, str]) -> str:

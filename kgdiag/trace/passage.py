@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from kgdiag.trace.walk import Walker
 
 
+_PLAIN = "let the client speak plaintext to this port (http, or tls.mode DISABLE in its DestinationRule)"
+_SECURE = "let the client speak TLS to this port (https, or a DestinationRule with tls), or serve plaintext"
 _NAMED = 6  # as many domains as a sentence takes
 
 
@@ -138,12 +140,12 @@ class Passage:
                 reason = (
                     f"the client speaks TLS, and port {self.port} of {self.proxy.pod} takes plaintext HTTP"
                 )
-                return walk.failed(flow, self.at, "tls", reason, **more)
+                return walk.failed(flow, self.at, "tls", reason, **more, fix=_PLAIN)
             return None
         if hello is None:
             where = f"port {self.port} of {self.proxy.pod}"
             reason = f"the client sends plaintext, and {where} takes TLS ({tls.mode.value})"
-            return walk.failed(flow, self.at, "reset", reason, **more)
+            return walk.failed(flow, self.at, "reset", reason, **more, fix=_SECURE)
         if tls.problem:
             return walk.failed(flow, self.at, "tls", f"no TLS handshake succeeds: {tls.problem}", **more)
         if tls.mode is TlsMode.MESH and hello.cert != "mesh":
@@ -405,6 +407,7 @@ class Passage:
                 blame=blame,
                 truth=self.proxy.truth,
                 evidence=origin.evidence if origin else (),
+                fix=losers.hint(ordered),
             ),
             "route",
             name=config.name,
@@ -704,6 +707,7 @@ class Passage:
             blame=tuple(dict.fromkeys(blame)),
             truth=self.proxy.truth,
             rejected=rejected,
+            fix=f"let {at} name a Service, port and subset that exist",
         )
 
     def _why_no_cluster(self, name: str, flow: Flow, reason: str) -> str | list[Branch]:

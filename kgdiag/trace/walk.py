@@ -47,6 +47,7 @@ from kgdiag.trace.passage import Passage
 
 _DEEPEST = 24
 _BEHIND = 100  # filters of this stage on judge after fault injection and CORS
+_PLAIN = "speak plaintext to it: a DestinationRule for its host with trafficPolicy.tls.mode DISABLE"
 _AGENT_PORTS = {15020: "merged metrics", 15021: "readiness", 15090: "Envoy's metrics"}
 
 
@@ -313,6 +314,7 @@ class Walker:
             evidence=network.service_evidence(service, declared),
             rejected=tuple(network.unready(found)),
             blame=(service.ref, *(one.pod for one in found if one.pod)),
+            fix=network.how_to_fill(service, found),
         )
 
     def assumed_gateway(self, service: Obj, declared: ServicePort, flow: Flow) -> list[Branch] | None:
@@ -406,8 +408,9 @@ class Walker:
         flow = flow.to(depth=flow.depth + 1)
         if flow.depth > _DEEPEST:
             return self.loop(flow, pod.ref)
-        for text in network.policies(self.world, flow.source, pod, port):
-            self.notes.add(text)
+        if flow.source is not None or flow.front == Front():  # else it comes from a controller's own pods
+            for text in network.policies(self.world, flow.source, pod, port):
+                self.notes.add(text)
         proxy = self.proxy_of(pod)
         if proxy is None:
             return self.application(pod, port, flow, known=known)
@@ -439,6 +442,7 @@ class Walker:
             rejected=found,
             truth=proxy.truth,
             blame=(*(one.object for one in found[:3]), *blame, pod.ref),
+            fix=losers.hint(found),
         )
 
     def application(
@@ -457,10 +461,10 @@ class Walker:
             top = flow.layers[0]
             if top.cert == "mesh" and any(one.startswith("istio") for one in top.alpn):
                 reason = f"{pod.ref} has no sidecar, and the client speaks the mesh's TLS to port {port}"
-                return self.failed(flow, pod.ref, "tls", reason)
+                return self.failed(flow, pod.ref, "tls", reason, fix=_PLAIN)
             if speaks == "http":
                 reason = f"TLS to port {port} of {pod.ref}, which is declared as plaintext HTTP"
-                return self.failed(flow, pod.ref, "tls", reason)
+                return self.failed(flow, pod.ref, "tls", reason, fix=_PLAIN)
             self.notes.add(
                 f"{pod.ref} port {port} gets TLS: whether its application speaks it is not in its objects"
             )
@@ -560,7 +564,17 @@ class Walker:
             rejected=(*losers.other_chains(listener, None, sni), *losers.excluded(listener.excluded)),
             truth=proxy.truth,
             blame=tuple(dict.fromkeys(o.ref for o in listener.origins)) or (proxy.pod,),
+            fix=_speak(flow, sni, inbound is not None),
         )
+
+
+def _speak(flow: Flow, sni: str | None, sidecar: bool) -> str:
+    """What a client would have to do to find a filter chain."""
+    if flow.layers:
+        return f"send a server name that is served there instead of {sni or 'none'}, or add it to the hosts"
+    if sidecar:
+        return "give the client a sidecar, or let PeerAuthentication be PERMISSIVE for this port"
+    return "speak TLS to this port (https, or a DestinationRule with tls), or open a plaintext server on it"
 
 
 def _first(items: object) -> Origin | None:

@@ -364,6 +364,28 @@ def test_a_live_trace_reads_only_what_its_way_needs() -> None:
     ]
 
 
+def test_many_replicas_are_one_read_by_labels() -> None:
+    text = service("web", "apps", "80:8080") + "".join(pod(f"web-{n}", "apps", "web") for n in range(60))
+    slices = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
+    slices += (
+        "metadata: {name: s, namespace: apps, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\n"
+    )
+    slices += "ports: [{name: http-0, port: 8080}]\nendpoints:\n"
+    for n in range(60):
+        slices += f"- {{addresses: [10.0.0.{n}], targetRef: {{kind: Pod, name: web-{n}, namespace: apps}}}}\n"
+    objects = ask_of(
+        text + slices,
+        lambda w: [o for kind in (kinds.SERVICE, kinds.POD, kinds.ENDPOINT_SLICE) for o in w.all(kind)],
+    )
+    source = Guarded(objects, set())
+    question = parse_question("http://web.apps.svc.cluster.local/")
+    found = ask(source, World(Origin.LIVE), lambda world: trace(world, question, ()))
+    assert len(only(found).outcome.pods) == 60
+    assert [need for need in source.asked if need.kind == kinds.POD] == [
+        Need(kinds.POD, "apps", None, (("app", "web"),))
+    ]
+
+
 def test_a_proxy_alone_is_walked_without_a_cluster() -> None:
     from kgdiag.model.proxy import Endpoint
 
