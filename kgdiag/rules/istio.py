@@ -41,24 +41,32 @@ def gateways_on(world: World, pod: Obj) -> list[Obj]:
             ((gateway, gateway.mapping("spec.selector")) for gateway in gateways), empty_matches=True
         ),
     )
-    found = index.matching(pod.labels)
-    if mesh_of(world, pod).switch("PILOT_SCOPE_GATEWAY_TO_NAMESPACE", False):
-        found = [gateway for gateway in found if gateway.namespace == pod.namespace]
-    return sorted(found, key=lambda gateway: gateway.age_key)
+
+    def collect() -> list[Obj]:
+        found = index.matching(pod.labels)
+        if mesh_of(world, pod).switch("PILOT_SCOPE_GATEWAY_TO_NAMESPACE", False):
+            found = [gateway for gateway in found if gateway.namespace == pod.namespace]
+        return sorted(found, key=lambda gateway: gateway.age_key)
+
+    return world.memo(("gateways on", pod.ref), collect)
 
 
 def gateway_pods(world: World, gateway: Obj) -> list[Obj]:
     """The gateway pods that a Gateway programs."""
-    selector = gateway.mapping("spec.selector")
-    return [
-        pod
-        for pod in world.select(kinds.POD, None, selector)
-        if is_gateway_pod(pod)
-        and (
-            pod.namespace == gateway.namespace
-            or not mesh_of(world, pod).switch("PILOT_SCOPE_GATEWAY_TO_NAMESPACE", False)
-        )
-    ]
+
+    def collect() -> list[Obj]:
+        selector = gateway.mapping("spec.selector")
+        return [
+            pod
+            for pod in world.select(kinds.POD, None, selector)
+            if is_gateway_pod(pod)
+            and (
+                pod.namespace == gateway.namespace
+                or not mesh_of(world, pod).switch("PILOT_SCOPE_GATEWAY_TO_NAMESPACE", False)
+            )
+        ]
+
+    return world.memo(("gateway pods", gateway.ref), collect)
 
 
 def targets(world: World, pod: Obj) -> list[Target]:

@@ -75,12 +75,18 @@ def _serves(server: Server) -> bool:
 
 def _severity(world: World, gateway: Obj) -> Severity:
     """By what else is served: where no Gateway has any route, it is an error."""
-    others = [other for pod in gateway_pods(world, gateway)[:1] for other in gateways_on(world, pod)]
-    shipped = any(gateway.name == workload_name(pod) for pod in gateway_pods(world, gateway)[:1])
-    if shipped or any(_of_platform(world, other) for other in others):
-        return Severity.INFO
+    for pod in gateway_pods(world, gateway)[:1]:
+        if gateway.name == workload_name(pod) or _filled_by_platform(world, pod):
+            return Severity.INFO
     served = any(name != "mesh" for name in by_gateway(world))
     return Severity.WARNING if served else Severity.ERROR
+
+
+def _filled_by_platform(world: World, pod: Obj) -> bool:
+    others = gateways_on(world, pod)
+    return world.memo(
+        ("platform's pods", pod.ref), lambda: any(_of_platform(world, other) for other in others)
+    )
 
 
 def _of_platform(world: World, gateway: Obj) -> bool:
@@ -99,9 +105,13 @@ def _of_platform(world: World, gateway: Obj) -> bool:
 
 def _near(world: World, gateway: Obj, serving: list[Server]) -> Obj | None:
     """A VirtualService that names a Gateway of this name elsewhere, or has one of its exact hosts."""
-    for name, routes in by_gateway(world).items():
-        if name.partition("/")[2] == gateway.name:
-            return routes[0]
+    bound = by_gateway(world)
+    by_short = world.memo(
+        "virtual services by the short name of gateways",
+        lambda: {name.partition("/")[2]: routes for name, routes in bound.items()},
+    )
+    if gateway.name in by_short:
+        return by_short[gateway.name][0]
     every = world.all(kinds.VIRTUAL_SERVICE)
     by_host = group_by(
         world, "virtual services by host", every, lambda route: map(str, route.items("spec.hosts"))

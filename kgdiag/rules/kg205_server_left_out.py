@@ -59,7 +59,12 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
 
 
 def _of(world: World, pod: Obj) -> dict[Ref, list[Skipped]]:
-    found: dict[Ref, list[Skipped]] = {}
-    for skipped in merged(world, pod).skipped:
-        found.setdefault(skipped.server.gateway.ref, []).append(skipped)
-    return found
+    whole = merged(world, pod)
+
+    def collect() -> dict[Ref, list[Skipped]]:
+        found: dict[Ref, list[Skipped]] = {}
+        for skipped in whole.skipped:
+            found.setdefault(skipped.server.gateway.ref, []).append(skipped)
+        return found
+
+    return world.memo(("servers left out", pod.ref), collect)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kgdiag.dialects.istio.destination_rules import Choice, choose
+from kgdiag.dialects.istio.destination_rules import Choice, applied, choose
 from kgdiag.dialects.istio.mesh import Mesh, mesh_of
 from kgdiag.dialects.istio.registry import Service
 from kgdiag.dialects.istio.routes import gateways_of
@@ -117,10 +117,10 @@ def _judge(
 
 
 def _choice(world: World, mesh: Mesh, service: Service, client: str) -> Choice:
+    """The rule that a client uses; why others do not is asked only where none does."""
     world.all(kinds.DESTINATION_RULE)
-    return world.memo(
-        ("choice of rule", service.host, client), lambda: choose(world, mesh, service, client, {})
-    )
+    found = applied(world, mesh, service, client, {})
+    return Choice(found) if found else choose(world, mesh, service, client, {})
 
 
 def _clients(world: World, mesh: Mesh, route: Obj) -> list[str]:

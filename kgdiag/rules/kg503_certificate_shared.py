@@ -42,26 +42,29 @@ from kgdiag.rules.istio import gateway_pods, open_ports
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each server that shares its certificate with an earlier one."""
-    for gateway in scope.all(world, kinds.ISTIO_GATEWAY):
-        for pod in gateway_pods(world, gateway)[:1]:
-            for servers in open_ports(world, pod).values():
-                yield from _shared(self, world, gateway, pod, servers)
+    wanted = {gateway.ref: gateway for gateway in scope.all(world, kinds.ISTIO_GATEWAY)}
+    pods = {pod.ref: pod for gateway in wanted.values() for pod in gateway_pods(world, gateway)[:1]}
+    for pod in pods.values():
+        for servers in open_ports(world, pod).values():
+            for finding in _shared(self, world, pod, servers):
+                if finding.object in wanted:
+                    yield finding
 
 
-def _shared(self: Rule, world: World, gateway: Obj, pod: Obj, servers: list[Server]) -> Iterable[Finding]:
+def _shared(self: Rule, world: World, pod: Obj, servers: list[Server]) -> Iterable[Finding]:
     first: dict[str, Server] = {}
     for server in servers:
         if not server.terminates_https:
             continue
         for credential in credential_names(server.tls or {}):
             earlier = first.setdefault(credential, server)
-            if earlier is server or server.gateway is not gateway:
+            if earlier is server:
                 continue
             other = [host for host in server.names if host not in earlier.names]
             if not other or not _covers(world, pod, credential, (*server.names, *earlier.names)):
                 continue
             yield self.finding(
-                gateway.ref,
+                server.gateway.ref,
                 f"{server.part} serves {listed(server.names)} with certificate {credential}, which "
                 f"{earlier.gateway.ref} {earlier.part} serves for {listed(earlier.names)}: browsers reuse an "
                 "HTTP/2 connection of one host for the other and get 404 (NR)",

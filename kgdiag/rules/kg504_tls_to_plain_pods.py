@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kgdiag.dialects.istio.destination_rules import choose, setting_of
+from kgdiag.dialects.istio.destination_rules import applied, setting_of
 from kgdiag.dialects.istio.mesh import Mesh, discovered, is_gateway_pod, is_proxy, mesh_of
 from kgdiag.dialects.istio.registry import of_service
 from kgdiag.graph.core import is_assumed, pods_of, service_ports
@@ -90,7 +90,7 @@ def _cut_off(world: World, mesh: Mesh, service: Obj) -> tuple[Obj, Obj, str] | N
     if not _called(world, mesh, service):
         return None
     known = of_service(mesh, service)
-    rule_ = choose(world, mesh, known, service.namespace, {}).rule
+    rule_ = applied(world, mesh, known, service.namespace, {})
     for port in service_ports(service):
         setting = setting_of(rule_, port.port, "", "tls")
         if setting is not None and setting.value.get("mode") == "ISTIO_MUTUAL":

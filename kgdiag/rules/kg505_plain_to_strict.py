@@ -30,7 +30,7 @@ from collections.abc import Iterable
 
 from kgdiag.dialects.gateway_api.attach import attachments
 from kgdiag.dialects.gateway_api.backends import backend_refs, resolve
-from kgdiag.dialects.istio.destination_rules import choose, host_of, setting_of
+from kgdiag.dialects.istio.destination_rules import applied, host_of, setting_of
 from kgdiag.dialects.istio.mesh import is_gateway_pod, is_proxy, mesh_of
 from kgdiag.dialects.istio.registry import of_service
 from kgdiag.dialects.istio.security import STRICT, peer_mode
@@ -132,7 +132,7 @@ def _by_gateway(self: Rule, world: World, route: Obj) -> Iterable[Finding]:
 def _by_rule(self: Rule, world: World, one: Obj) -> Iterable[Finding]:
     mesh = mesh_of(world)
     for service in _meant(world, one):
-        choice = choose(world, mesh, of_service(mesh, service), service.namespace, {}).rule
+        choice = applied(world, mesh, of_service(mesh, service), service.namespace, {})
         if choice is None or one.ref not in {obj.ref for obj in choice.objs}:
             continue
         for port in service_ports(service):
