@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from kgdiag.model.read import Origin, Read, Source
 from kgdiag.model.ref import Ref
 from kgdiag.model.report import Report
 from kgdiag.model.trace import Question, Result, Trace
+
+Early = Callable[[World, Kind, str, str], None]
 
 
 class Body(Protocol):
@@ -92,8 +94,9 @@ def open_cluster(options: Any, *, namespace: str | None, all_namespaces: bool = 
 def explain(session: Session, name: str, *, fail_on: Severity | None) -> Answer:
     """Explain one object by its name; raises NotFoundError, UsageError or ReadFailed."""
     from kgdiag.explain import explain as explain_object
+    from kgdiag.explain import foresee
 
-    obj = _locate(session, name)
+    obj = _locate(session, name, foresee)
     found = ask(session.source, session.world, lambda world: explain_object(world, obj, dialects()))
     return _answer(session.world, found, fail_on)
 
@@ -253,10 +256,17 @@ def save_snapshot(session: Session, file: str, *, force: bool) -> Saved:
     return Saved(f"{count} objects in {file}{missing}", 3 if gaps else 0)
 
 
-def _locate(session: Session, name: str) -> Obj:
+def _locate(session: Session, name: str, early: Early | None = None) -> Obj:
+    """The object that a name means. ``early`` asks for what will be needed of it while it is looked for."""
     asked = names.parse(name, session.namespace, _known_kinds(session, name))
     search = names.anywhere if session.all_namespaces else names.candidates
-    found = ask(session.source, session.world, lambda world: search(world, asked))
+
+    def look(world: World) -> list[Obj]:
+        if early is not None and not session.all_namespaces:
+            early(world, asked.kinds[0], *asked.places[-1])
+        return search(world, asked)
+
+    found = ask(session.source, session.world, look)
     if found:
         return names.choose(found, asked)
     for kind in asked.kinds:

@@ -8,7 +8,7 @@ from kgdiag.dialects.base import Dialect
 from kgdiag.graph.core import addresses, cluster_name, pods_of, service_ports, services_of
 from kgdiag.graph.labels import matches
 from kgdiag.graph.relations import Link, Relation
-from kgdiag.graph.world import World
+from kgdiag.graph.world import World, kind_of
 from kgdiag.model import kinds
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
@@ -55,7 +55,14 @@ def owners(obj: Obj) -> Iterator[Link]:
         group = str(owner.get("apiVersion") or "").rpartition("/")[0]
         kind, name = str(owner.get("kind") or ""), str(owner.get("name") or "")
         if kind and name:
-            yield Link(Ref(group, kind, obj.namespace, name), f"metadata.ownerReferences[{index}]")
+            yield Link(owner_ref(group, kind, obj.namespace, name), f"metadata.ownerReferences[{index}]")
+
+
+def owner_ref(group: str, kind: str, namespace: str, name: str) -> Ref:
+    """Who an owner reference names: an object of the same namespace, or one that has none."""
+    known = kind_of(Ref(group, kind, namespace, name))
+    everywhere = (known is not None and not known.namespaced) or kind in ("Node", "APIService")
+    return Ref(group, kind, "" if everywhere else namespace, name)
 
 
 def _runs(world: World, workload: Obj) -> Iterator[Link]:

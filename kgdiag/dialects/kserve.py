@@ -33,9 +33,10 @@ class IngressConfig:
 
 
 def config_map(world: World) -> Obj | None:
-    """The ConfigMap inferenceservice-config, in the first namespace that KServe is installed in."""
-    found = [world.get(kinds.CONFIG_MAP, namespace, CONFIG, optional=True) for namespace in _NAMESPACES]
-    return next((obj for obj in found if obj is not None), None)
+    """The ConfigMap inferenceservice-config, wherever KServe is installed; its usual namespaces first."""
+    found = {obj.namespace: obj for obj in world.named(kinds.CONFIG_MAP, CONFIG, optional=True)}
+    usual = [found[namespace] for namespace in _NAMESPACES if namespace in found]
+    return next(iter((*usual, *found.values())), None)
 
 
 def ingress_config(config: Obj) -> IngressConfig:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kgdiag.dialects.base import Dialect
@@ -11,13 +11,14 @@ from kgdiag.graph import relations
 from kgdiag.graph.core import is_ready
 from kgdiag.graph.relations import Linked
 from kgdiag.graph.world import Missing, World, kind_of
+from kgdiag.model import kinds
 from kgdiag.model.explanation import Explanation, Relation, State, Table
 from kgdiag.model.finding import Command, Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Proxy
-from kgdiag.model.read import Status
 from kgdiag.model.ref import Ref
+from kgdiag.model.report import Skipped
 
 _STATES = {
     Missing.GONE: State.MISSING,
@@ -31,10 +32,14 @@ Direction = Literal["up", "down", "own"]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The World and the dialects, with the questions that every explainer asks of them."""
+    """The World and the dialects, with the questions that every explainer asks of them.
+
+    ``lean`` keeps rules that read more than the explainer did from doing so.
+    """
 
     world: World
     dialects: tuple[Dialect, ...]
+    lean: bool = False
 
     def proxy_of(self, pod: Obj) -> Proxy | None:
         """The proxy that runs in a pod, None where it has none."""
@@ -54,24 +59,67 @@ class Context:
         """What the object links to, of all dialects."""
         return list(relations.out_of(self.world, obj, self._relations()))
 
-    def into(self, obj: Obj) -> list[Linked]:
-        """What links to the object, of all dialects."""
-        return list(relations.into(self.world, obj, self._relations()))
+    def into(
+        self, obj: Obj, *, of: Collection[Kind] | None = None, without: Collection[Kind] = ()
+    ) -> list[Linked]:
+        """What links to the object, of all dialects; ``of`` narrows it to objects of these kinds.
+
+        Who leads here is asked of whole kinds, which costs a request each.
+        """
+        wanted = [
+            replace(relation, optional=True)
+            for relation in self._relations()
+            if (of is None or relation.source in of) and relation.source not in without
+        ]
+        return list(relations.into(self.world, obj, wanted))
+
+    def named(self, obj: Obj, *names: str) -> list[Linked]:
+        """What links to the object by relations of these names."""
+        wanted = [replace(item, optional=True) for item in self._relations() if item.name in names]
+        return list(relations.into(self.world, obj, wanted))
 
     def _relations(self) -> Iterable[relations.Relation]:
         return (relation for dialect in self.dialects for relation in dialect.relations)
 
-    def findings_on(self, obj: Obj, concerns: Iterable[Ref]) -> list[Finding]:
-        """The findings on the object and on what the explainer says concerns it."""
+    def findings_on(self, obj: Obj, concerns: Iterable[Ref]) -> tuple[list[Finding], list[Skipped]]:
+        """The findings on the object and on what the explainer says concerns it, and the rules that could
+        not be run."""
         from kgdiag.rules import catalogue
         from kgdiag.rules.base import Scope
         from kgdiag.rules.run import run
 
         objects = frozenset((obj.ref, *concerns))
-        kinds = {(ref.group, ref.kind) for ref in objects}
-        rules = [rule for rule in catalogue().values() if any(kind.key in kinds for kind in rule.about)]
-        found, _ = run(self.world, rules, Scope(objects=objects))
-        return found
+        scope = Scope(objects=objects)
+        about = {(ref.group, ref.kind) for ref in objects}
+        rules = [rule for rule in catalogue().values() if any(kind.key in about for kind in rule.about)]
+        if not self.lean:
+            return run(self.world, rules, scope)
+        found, skipped = run(self.world, [item for item in rules if _basic(item.needs)], scope)
+        if self.world.lacking:
+            return found, skipped  # asked again, with what is lacking
+        unread: list[str] = []
+        for item in rules:
+            if _basic(item.needs):
+                continue
+            with self.world.only_read() as lacking:
+                more, said = run(self.world, [item], scope)
+            if lacking:
+                unread.append(item.id)
+            else:
+                found, skipped = [*found, *more], [*skipped, *said]
+        if unread:
+            reason = f"it takes reading more: kgdiag check {obj.kind.plural}/{obj.name}"
+            reason += f" -n {obj.namespace}" if obj.namespace else ""
+            skipped.append(Skipped(", ".join(unread), reason))
+        return found, skipped
+
+
+_BASIC = frozenset((kinds.SERVICE, kinds.POD, kinds.ISTIO_GATEWAY))
+
+
+def _basic(needs: Iterable[Kind]) -> bool:
+    """Whether a rule reads no more than what a Service leads to."""
+    return _BASIC.issuperset(needs)
 
 
 @dataclass
@@ -87,14 +135,21 @@ class Draft:
     concerns: list[Ref] = field(default_factory=list)
 
     def done(self, obj: Obj) -> Explanation:
-        """The explanation, everything in a fixed order and nothing twice; what is broken is the summary."""
+        """The explanation, everything in a fixed order and nothing twice.
+
+        An error on the object itself is the summary; one on what concerns it is added to it.
+        """
         findings = sorted(
             {item.identity: item for item in self.findings}.values(), key=lambda item: item.sort_key
         )
-        broken = [item.message for item in findings if item.severity is Severity.ERROR]
+        errors = [item for item in findings if item.severity is Severity.ERROR]
+        broken = [item.message for item in errors if item.object == obj.ref]
+        summary = broken[0] if broken else self.summary
+        if errors and not broken:
+            summary = f"{summary}; but {errors[0].object}: {errors[0].message}"
         return Explanation(
             object=obj.ref,
-            summary=broken[0] if broken else self.summary,
+            summary=summary,
             tables=tuple(self.tables),
             relations=tuple(
                 {(item.relation, item.object, item.detail): item for item in self.relations}.values()
@@ -110,15 +165,47 @@ class Draft:
         if made:
             self.tables.append(Table(title, tuple(columns), made))
 
-    def relate(self, context: Context, links: Iterable[Linked], direction: Direction) -> None:
-        """Add links as relations: ``down`` and ``own`` by their name, ``up`` by their inverse."""
+    def prove(self, *found: Command | None) -> None:
+        """Add commands; None is nothing to prove."""
+        self.verify += [command for command in found if command is not None]
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def relate(
+        self, context: Context, links: Iterable[Linked], direction: Direction, *, look: bool = True
+    ) -> None:
+        """Add links as relations: ``down`` and ``own`` by their name, ``up`` by their inverse.
+
+        Links of the same meaning between the same two objects become one. ``look`` reads what is on the
+        other end of those that lead on, to say whether it is there and how it is.
+        """
+        found: dict[tuple[str, Ref], list[str]] = {}
         for linked in links:
-            obj = context.world.find(linked.other)
             name = linked.relation.inverse if direction == "up" else linked.relation.name
-            detail = "; ".join(part for part in (linked.link.detail, standing(obj)) if part)
-            self.relations.append(
-                Relation(name, linked.other, detail, direction, context.state(linked.other))
-            )
+            details = found.setdefault((name, linked.other), [])
+            if linked.link.detail and linked.link.detail not in details:
+                details.append(linked.link.detail)
+        for (name, other), details in found.items():
+            self.link(context, name, other, "; ".join(_few(details)), direction, look=look)
+
+    def link(
+        self, context: Context, name: str, other: Ref, detail: str = "", direction: Direction = "down", *,
+        look: bool = True,
+    ) -> None:  # fmt: skip
+        """Add one relation, with the other object's own word on how it is."""
+        state, how = State.SEEN, ""
+        if look and direction != "up":
+            kind = kind_of(other)
+            obj = context.world.find(other, optional=True) if kind else None
+            state, how = context.state(other, optional=True), standing(obj)
+        words = "; ".join(part for part in (detail, how) if part)
+        self.relations.append(Relation(name, other, words, direction, state))
+
+
+def _few(details: Sequence[str]) -> list[str]:
+    shown = list(details[:4])
+    return [*shown, f"and {len(details) - 4} more"] if len(details) > 4 else shown
 
 
 def standing(obj: Obj | None) -> str:
@@ -154,11 +241,6 @@ def pod_trouble(pod: Obj) -> str:
     return f"phase {pod.text('status.phase', 'unknown')}"
 
 
-def readiness(pods: Sequence[Obj]) -> str:
-    """``2/3 ready``."""
-    return f"{sum(is_ready(pod) for pod in pods)}/{len(pods)} ready"
-
-
 def conditions(obj: Obj) -> list[tuple[str, str, str, str]]:
     """(type, status, reason, message) of an object's conditions; those behind its spec are marked."""
     generation = obj.get("metadata.generation")
@@ -175,8 +257,3 @@ def conditions(obj: Obj) -> list[tuple[str, str, str, str]]:
             )
         )
     return rows
-
-
-def unread(context: Context, kind: Kind, namespace: str | None = None) -> bool:
-    """Whether a kind could not be read, so that nothing found means nothing."""
-    return context.world.status(kind, namespace) in (Status.FORBIDDEN, Status.FAILED)

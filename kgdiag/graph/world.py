@@ -7,7 +7,8 @@ nothing is lacking. So nothing is read that nobody asked for, and no question do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -48,6 +49,7 @@ class World:
         self._objects: dict[Ref, Obj] = {}
         self._lacking: dict[Need, None] = {}
         self._required: set[Need] = set()
+        self._instead: list[Need] | None = None
         self._memo: dict[object, object] = {}
         self._lasting: dict[object, tuple[tuple[int, ...], object]] = {}
         self._reads_of: dict[Kind, int] = {}
@@ -96,10 +98,30 @@ class World:
                 self._want(Need(kind, home, name), optional)
         return [obj for obj in self.known(kind) if obj.name == name]
 
-    def pending(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> bool:
-        """Whether a list was asked for in this round and is not read yet, so that what hangs on it can wait."""
+    def pending(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> bool:
+        """Whether a list was asked for and is not read yet, so that what hangs on it can wait."""
         wanted = tuple(sorted((str(key), str(value)) for key, value in (labels or {}).items()))
         return Need(kind, namespace if kind.namespaced else None, None, wanted) in self._lacking
+
+    def has(self, kind: Kind, namespace: str | None = None) -> bool:
+        """Whether a whole kind, or all of it in a namespace, was read already."""
+        needs = (Need(kind), Need(kind, namespace if kind.namespaced else None))
+        return any(need in self._reads and self._reads[need].status is Status.OK for need in needs)
+
+    @contextmanager
+    def only_read(self) -> Iterator[list[Need]]:
+        """Within it nothing is noted as lacking: what is asked for and was not read gathers in the list.
+
+        For questions that are worth an answer only where it costs no more reads.
+        """
+        unread: list[Need] = []
+        self._instead, before = unread, self._instead
+        try:
+            yield unread
+        finally:
+            self._instead = before
 
     def known(self, kind: Kind, namespace: str | None = None) -> list[Obj]:
         """What is read of a kind so far, without asking for more: for answers that more could not change."""
@@ -235,6 +257,10 @@ class World:
 
     def _want(self, need: Need, optional: bool) -> None:
         read = self._covering(need)
+        if self._instead is not None:
+            if read is None:
+                self._instead.append(need)
+            return
         if read is None:
             self._lacking.setdefault(need)
         if not optional:

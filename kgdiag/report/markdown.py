@@ -10,7 +10,15 @@ from kgdiag.model.explanation import Explanation, State, Table
 from kgdiag.model.finding import Command, Finding
 from kgdiag.model.trace import Trace
 from kgdiag.report.escape import clean
-from kgdiag.report.words import evidence_text, gap_text, named, outcome_text, share_text, verdict
+from kgdiag.report.words import (
+    evidence_text,
+    gap_text,
+    named,
+    outcome_text,
+    relation_words,
+    share_text,
+    verdict,
+)
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 
@@ -71,7 +79,8 @@ def _relations(body: Explanation) -> list[str]:
         for item in found:
             state = "" if item.state is State.SEEN else f" (**{item.state}**)"
             detail = f": {md(item.detail)}" if item.detail else ""
-            texts.append(f"{md(item.relation)} {md(named(item.object))}{state}{detail}")
+            words, name = md(relation_words(item)), md(named(item.object))
+            texts.append(f"{name} {words}{detail}" if direction == "up" else f"{words} {name}{state}{detail}")
         lines += _list(title, texts)
     return lines
 

@@ -24,6 +24,7 @@ from kgdiag.report.words import (
     gap_text,
     named,
     outcome_line,
+    relation_words,
     share_text,
     verdict,
 )
@@ -109,7 +110,8 @@ def _explanation(page: _Page, body: Explanation, answer: Answer) -> None:
     _findings(page, body.findings)
     _notes(page, body.notes)
     _gaps(page, answer)
-    _commands(page, body.verify, "Verify")
+    shown = {command.argv for item in body.findings for command in item.verify}
+    _commands(page, [command for command in body.verify if command.argv not in shown], "Verify")
 
 
 def _style(findings: Iterable[Finding]) -> str:
@@ -136,12 +138,16 @@ def _relations(page: _Page, title: str, relations: Sequence[Relation]) -> None:
     page.head(title)
     limit = len(relations) if page.wide else 24
     for item in relations[:limit]:
-        line = Text(f"{item.relation} ", style="dim")
-        line.append(named(item.object), style="" if item.state is State.SEEN else "bold red")
+        words, name = clean(relation_words(item)), named(item.object)
+        before = "" if item.direction == "up" else f"{words} "
+        line = Text(before, style="dim")
+        line.append(name, style="" if item.state is State.SEEN else "bold red")
+        if not before:
+            line.append(f" {words}", style="dim")
         if item.state is not State.SEEN:
             line.append(f" ({item.state})", style="red" if item.state is State.MISSING else "yellow")
         if item.detail:
-            line.append(f"  {clean(item.detail)}")
+            line.append(f": {clean(item.detail)}")
         page.line(line, indent=2)
     if len(relations) > limit:
         page.line(f"… and {len(relations) - limit} more (-o wide)", "dim", indent=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kgdiag.model.explanation import Relation
 from kgdiag.model.obj import Evidence
 from kgdiag.model.read import Read
 from kgdiag.model.ref import Ref
@@ -36,6 +37,61 @@ def named(ref: Ref) -> str:
     return clean(
         f"{ref.kind}{group} {ref.namespace}/{ref.name}" if ref.namespace else f"{ref.kind}{group} {ref.name}"
     )
+
+
+# How relations read: with the other object before the words (who leads here) and behind them.
+_UP = {
+    "adds-listeners": "adds listeners to it",
+    "alias": "is a DNS alias of it",
+    "attaches": "is attached to it",
+    "authority-of": "trusts it as CA",
+    "binds": "is bound to it",
+    "certificate-of": "uses its certificate",
+    "class-of": "is of this class",
+    "configured-by": "configures its clients",
+    "configures": "is configured by it",
+    "delegate-of": "delegates to it",
+    "endpoint-of": "has it as an endpoint",
+    "fronts": "listens behind it",
+    "granted-by": "lets others refer to it",
+    "guarded-by": "guards it",
+    "has-listeners-of": "adds listeners to it",
+    "joined-by": "joins it",
+    "leads-here": "leads to it",
+    "let-in-by": "lets its objects refer elsewhere",
+    "made-by": "makes it",
+    "mapped-by": "maps a domain to it",
+    "member-of": "has it as a mesh member",
+    "owned-by": "owns it",
+    "patched-by": "patches its proxy",
+    "programmed-by": "opens ports on it",
+    "referred-to-by": "names it",
+    "rerouted-by": "decides for its callers in the mesh",
+    "restricted-by": "restricts it",
+    "routed-from": "routes to it",
+    "routed-to-by": "routes to it",
+    "run-by": "runs it",
+    "scoped-by": "limits what it knows",
+    "secured-by": "sets its mTLS mode",
+    "selected-by": "selects it",
+    "subset-used-by": "uses its subsets",
+    "tls-by": "makes proxies speak TLS to it",
+}
+_DOWN = {
+    "fronted-by": "reached through",
+    "has-endpoint": "has the endpoint",
+    "leads-to": "leads to",
+    "programs": "opens ports on",
+    "refers-to": "names",
+    "reroutes": "decides for callers in the mesh of",
+}
+
+
+def relation_words(item: Relation) -> str:
+    """How a relation reads: behind the object for who leads here, before it for where it leads."""
+    if item.direction == "up":
+        return _UP.get(item.relation) or item.relation.replace("-", " ")
+    return _DOWN.get(item.relation) or item.relation.replace("-", " ")
 
 
 def _unusual(ref: Ref) -> bool:

@@ -35,7 +35,7 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import port_text
-from kgdiag.rules.istio import candidates, gateway_pods, open_ports
+from kgdiag.rules.istio import candidates, gateway_pods, gateway_pods_of, gateways_on, open_ports
 
 
 @rule(
@@ -44,32 +44,49 @@ from kgdiag.rules.istio import candidates, gateway_pods, open_ports
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each server and Service that another Service's target port takes from the other."""
-    wanted = {service.ref for service in scope.all(world, kinds.SERVICE)}
-    for gateway in world.all(kinds.ISTIO_GATEWAY):
+    services = list(scope.all(world, kinds.SERVICE))
+    wanted = {service.ref for service in services}
+    for gateway, pod in _programmed(world, scope, services):
         for server in servers_of(gateway):
-            yield from _conflict(self, world, server, wanted)
+            yield from _conflict(self, world, server, wanted, pod)
 
 
-def _conflict(self: Rule, world: World, server: Server, wanted: set[Ref]) -> Iterable[Finding]:
-    for pod in gateway_pods(world, server.gateway)[:1]:
-        rivals = [
-            (service, port, target)
-            for service, port in candidates(world, pod, server.number)
-            if NO_TRANSLATION not in service.labels and (target := resolve_target(pod, port)) is not None
-        ]
-        if len(rivals) < 2:
+def _programmed(world: World, scope: Scope, services: Iterable[Obj]) -> Iterable[tuple[Obj, Obj]]:
+    """Gateways with one of the pods that they program: all, or those that single Services lead to, which
+    takes no look at all other pods."""
+    if not scope.objects:
+        for gateway in world.all(kinds.ISTIO_GATEWAY):
+            for pod in gateway_pods(world, gateway)[:1]:
+                yield gateway, pod
+        return
+    found = {
+        gateway.ref: (gateway, pod)
+        for service in services
+        for pod in gateway_pods_of(world, service)
+        for gateway in gateways_on(world, pod)
+    }
+    yield from (found[ref] for ref in sorted(found))
+
+
+def _conflict(self: Rule, world: World, server: Server, wanted: set[Ref], pod: Obj) -> Iterable[Finding]:
+    rivals = [
+        (service, port, target)
+        for service, port in candidates(world, pod, server.number)
+        if NO_TRANSLATION not in service.labels and (target := resolve_target(pod, port)) is not None
+    ]
+    if len(rivals) < 2:
+        return
+    winner, won, listening = rivals[0]
+    for service, port, target in rivals[1:]:
+        if target == listening:
             continue
-        winner, won, listening = rivals[0]
-        for service, port, target in rivals[1:]:
-            if target == listening:
-                continue
-            if not wanted & {service.ref, winner.ref}:
-                continue
-            if target in open_ports(world, pod):
-                # The loser's port is served by another server: it works while the order stays so.
-                yield _lucky(self, server, winner, service, port, listening)
-            else:
-                yield _dead(self, world, server, (winner, won, listening), (service, port, target), pod)
+        if not wanted & {service.ref, winner.ref}:
+            continue
+        if target in open_ports(world, pod):
+            # The loser's port is served by another server: it works while the order stays so.
+            yield _lucky(self, server, winner, service, port, listening)
+        else:
+            yield _dead(self, world, server, (winner, won, listening), (service, port, target), pod)
 
 
 def _dead(

@@ -11,7 +11,7 @@ from typing import Any
 from kgdiag.dialects.gateway_api.attach import attachments
 from kgdiag.dialects.gateway_api.backends import BackendRef, backend_ref, backend_refs
 from kgdiag.dialects.gateway_api.provider import implementation, providers
-from kgdiag.dialects.gateway_api.spec import GROUP, listeners_of
+from kgdiag.dialects.gateway_api.spec import GROUP, listeners_of, parent_refs
 from kgdiag.graph.relations import Link, Relation
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
@@ -87,9 +87,9 @@ def _attached(world: World, route: Obj) -> Iterator[Link]:
 
 
 def _mesh_parents(world: World, route: Obj) -> Iterator[Link]:
-    for item in attachments(world, route):
-        if item.mesh and item.parent.kind == "Service":
-            yield Link(item.parent.ref, item.parent.part, "mesh route")
+    for parent in parent_refs(route):
+        if (parent.group, parent.kind) == ("", "Service"):
+            yield Link(parent.ref, parent.part, "mesh route")
 
 
 def _routes_to(world: World, route: Obj) -> Iterator[Link]:

@@ -126,6 +126,15 @@ def _roll(world: World, namespace: str, istiod: Obj | None) -> Obj | None:
 
 
 def _istiod(world: World, namespace: str, revision: str) -> Obj | None:
+    """istiod's Deployment; where the pods beside it were read anyway, what its pod says of itself."""
+    if world.origin is Origin.LIVE and world.has(kinds.POD, namespace):
+        running = world.select(kinds.POD, namespace, {"app": "istiod"})
+        same = [pod for pod in running if pod.labels.get("istio.io/rev", "default") == revision]
+        for pod in same or running:
+            return Obj(
+                kinds.DEPLOYMENT,
+                {"metadata": pod.raw.get("metadata"), "spec": {"template": {"spec": pod.raw.get("spec")}}},
+            )
     found = world.select(kinds.DEPLOYMENT, namespace, {"app": "istiod"}, optional=True)
     same = [item for item in found if item.labels.get("istio.io/rev", "default") == revision]
     return next(iter(same or found), None)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from kgdiag.dialects.istio import hosts
-from kgdiag.dialects.istio.mesh import is_gateway_pod, mesh_of, resolve_host
+from kgdiag.dialects.istio.mesh import Mesh, is_gateway_pod, mesh_of, resolve_host
 from kgdiag.dialects.istio.routes import MESH, gateway_name, hosts_of
 from kgdiag.dialects.istio.servers import servers_of
 from kgdiag.dialects.istio.tls import credential_names, secret_ref
@@ -248,7 +248,7 @@ def _names(world: World, route: Obj) -> Iterator[Link]:
     bound = [str(item) for item in route.items("spec.gateways")]
     if bound and MESH not in bound:
         return
-    for at, host in enumerate(hosts_of(route, mesh_of(world))):
+    for at, host in enumerate(hosts_of(route, Mesh(domain=DOMAIN))):
         target = _service_ref(host)
         if target is not None:
             yield Link(target, f"spec.hosts[{at}]", "for requests from sidecars")

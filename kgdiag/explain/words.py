@@ -1,0 +1,74 @@
+"""Words that explainers share: counts, names, ports, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from kgdiag.graph.core import ServicePort, is_assumed, is_ready, resolve_target
+from kgdiag.model.obj import Obj
+from kgdiag.model.ref import Ref
+from kgdiag.rules.common import labels_text, listed, workload_name
+
+__all__ = [
+    "count", "labels_text", "listed", "many", "named", "names", "pods_text", "port_text", "readiness",
+    "target_text", "workload_name",
+]  # fmt: skip
+
+_IRREGULAR = {"policy": "policies", "class": "classes", "is": "are", "was": "were", "has": "have"}
+
+
+def many(number: int, word: str) -> str:
+    """The word, in the plural where it has to be."""
+    if number == 1:
+        return word
+    return _IRREGULAR.get(word) or f"{word}{'es' if word.endswith(('s', 'x', 'ch')) else 's'}"
+
+
+def count(number: int, word: str) -> str:
+    """``1 pod``, ``2 pods``, ``no pod``."""
+    return f"no {word}" if number == 0 else f"{number} {many(number, word)}"
+
+
+def readiness(pods: Sequence[Obj]) -> str:
+    """``2/3 ready``; pods that only files imply are said to be assumed."""
+    known = "assumed ready" if pods and all(is_assumed(pod) for pod in pods) else "ready"
+    return f"{sum(is_ready(pod) for pod in pods)}/{len(pods)} {known}"
+
+
+def pods_text(pods: Sequence[Obj]) -> str:
+    """``cluster-local-gateway pods (1/1 ready)``, or the several names that the pods have."""
+    if not pods:
+        return "no pod"
+    kinds = sorted({workload_name(pod) for pod in pods})
+    return f"{listed(kinds)} {many(2, 'pod')} ({readiness(pods)})"
+
+
+def named(ref: Ref) -> str:
+    """``namespace/name``, the name alone for what has no namespace."""
+    return f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name
+
+
+def names(objects: Iterable[Obj | Ref], limit: int = 3) -> str:
+    """``a/b, a/c and 2 more``."""
+    return listed((named(item.ref if isinstance(item, Obj) else item) for item in objects), limit)
+
+
+def port_text(port: ServicePort) -> str:
+    """``80 http2``, the name left out where there is none."""
+    return f"{port.port} {port.name}".rstrip()
+
+
+def target_text(port: ServicePort, pods: Sequence[Obj]) -> str:
+    """``→ 8081``; a named port with the numbers that it has on the pods."""
+    if isinstance(port.target, int):
+        return f"→ {port.target}"
+    numbers = sorted({number for pod in pods if (number := resolve_target(pod, port)) is not None})
+    if not pods:
+        return f"→ {port.target}"
+    found = "/".join(map(str, numbers)) or "no container port has this name"
+    return f"→ {port.target} = {found}"
+
+
+def pairs(labels: Mapping[str, object]) -> list[str]:
+    """``key=value`` of each label."""
+    return [f"{key}={value}" for key, value in labels.items()]
