@@ -47,6 +47,11 @@ def _holds(expression: Any, labels: Mapping[str, Any]) -> bool:
     return False
 
 
+def _pairs(labels: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The labels that can be equal to any, sorted: what is no text in a file is nobody's label."""
+    return sorted(pair for pair in labels.items() if not isinstance(pair[1], (list, dict)))
+
+
 class LabelIndex:
     """Objects by each of their labels: a selector costs its rarest label's posting list."""
 
@@ -58,7 +63,7 @@ class LabelIndex:
             at = len(self._all)
             self._all.append(obj)
             self._labels.append(labels)
-            for pair in labels.items():
+            for pair in _pairs(labels):
                 self._postings.setdefault(pair, []).append(at)
 
     def select(self, selector: Pairs) -> list[Obj]:
@@ -85,14 +90,15 @@ class SelectorIndex(Generic[T]):
         self._empty: list[tuple[int, T]] = []
         for at, (item, selector) in enumerate(items):
             if selector:
-                self._by_pair.setdefault(min(selector.items()), []).append((at, item, selector))
+                for pair in _pairs(selector)[:1]:
+                    self._by_pair.setdefault(pair, []).append((at, item, selector))
             elif empty_matches:
                 self._empty.append((at, item))
 
     def matching(self, labels: Mapping[str, Any]) -> list[T]:
         """The items whose selector the labels satisfy, in the order given."""
         found = list(self._empty)
-        for pair in labels.items():
+        for pair in _pairs(labels):
             for at, item, selector in self._by_pair.get(pair, ()):
                 if subset_of(selector, labels):
                     found.append((at, item))

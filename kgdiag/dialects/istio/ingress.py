@@ -78,7 +78,7 @@ def _gateway(mesh: Mesh, ingress: Obj) -> Obj:
                     "protocol": "HTTPS",
                     "name": f"https-443-ingress-{ingress.name}-{ingress.namespace}-{at}",
                 },
-                "hosts": list(tls.get("hosts") or ["*"]),
+                "hosts": tls["hosts"] if tls.get("hosts") else ["*"],
                 "tls": {"mode": "SIMPLE", "credentialName": str(tls["secretName"])},
             }
         )

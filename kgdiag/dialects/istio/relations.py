@@ -73,7 +73,7 @@ def _gateways_of(world: World, pod: Obj) -> list[Obj]:
 
 
 def _fronted(world: World, gateway: Obj) -> Iterator[Link]:
-    numbers = {server.number for server in servers_of(gateway)}
+    numbers = [server.number for server in servers_of(gateway)]
     for service in front_services(world, gateway):
         ports = [
             f"{port.get('port')}→{port.get('targetPort', port.get('port'))}"

@@ -297,7 +297,9 @@ def _conflict(root: Mapping[str, Any], leaf: Mapping[str, Any]) -> bool:
     outer, inner = _mapping(root.get("sourceLabels")), _mapping(leaf.get("sourceLabels"))
     if any(name in outer and outer[name] != value for name, value in inner.items()):
         return True
-    outer_gateways, inner_gateways = root.get("gateways") or [], leaf.get("gateways") or []
+    outer_gateways, inner_gateways = root.get("gateways"), leaf.get("gateways")
+    if not isinstance(outer_gateways, list) or not isinstance(inner_gateways, list):
+        return False
     return bool(outer_gateways and inner_gateways) and not set(inner_gateways) <= set(outer_gateways)
 
 
@@ -338,7 +340,7 @@ def _misfit(context: RouteContext, match: Mapping[str, Any]) -> str:
     if port and port != context.server_port:
         return f"it matches port {port}, this is port {context.server_port}"
     gateways = match.get("gateways")
-    if gateways:
+    if gateways and isinstance(gateways, list):
         return (
             ""
             if context.gateway in gateways
@@ -903,17 +905,21 @@ def _l4_routes(context: RouteContext, virtual_service: Obj, kind: str) -> Iterat
             if clusters:
                 yield L4Route(
                     where,
-                    tuple(str(host) for host in match.get("sniHosts") or ()),
-                    tuple(str(net) for net in match.get("destinationSubnets") or ()),
+                    _texts(match.get("sniHosts")),
+                    _texts(match.get("destinationSubnets")),
                     clusters,
                 )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
 def _l4_misfit(context: RouteContext, match: Mapping[str, Any]) -> bool:
     if match.get("port") and match["port"] != context.server_port:
         return True
     gateways = match.get("gateways")
-    if gateways and context.gateway not in gateways:
+    if gateways and isinstance(gateways, list) and context.gateway not in gateways:
         return True
     if context.gateway != MESH:
         return False
