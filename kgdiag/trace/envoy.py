@@ -7,11 +7,13 @@ source/common/router/header_parser.cc (evaluateHeaders), source/common/http/path
 
 from __future__ import annotations
 
+import codecs
 import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
+from urllib.parse import quote
 
 from kgdiag.model.proxy import (
     FilterChain,
@@ -92,6 +94,8 @@ def _prefix(network: str, address: str) -> int:
     """The length of a prefix range that holds the address, plus one; -1 where it does not."""
     if network == address:
         return 1000
+    if network in ("0.0.0.0/0", "::/0"):
+        return 1
     try:
         parsed = ipaddress.ip_network(network, strict=False)
         return parsed.prefixlen + 1 if ipaddress.ip_address(address) in parsed else -1
@@ -145,7 +149,8 @@ def find_virtual_host(config: RouteConfig, authority: str) -> tuple[VirtualHost,
     if config.ignore_port:
         host = without_port(host)
     by_domain = config.by_domain
-    for domain in _domains(host):
+    whole = type(by_domain) is dict  # else domains are looked up one by one, and all wildcards are of labels
+    for domain in _domains(host) if whole else (*_server_names(host), "*"):
         if domain in by_domain:
             return by_domain[domain], domain
     return None
@@ -174,9 +179,12 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 
 def normalize(path: str, *, merge_slashes: bool = False) -> str:
-    """Envoy's normalize_path: unreserved characters are decoded, ``\\`` is ``/``, dot segments go;
-    ``merge_slashes`` joins runs of slashes. The path comes without its query."""
-    path = _UNRESERVED.sub(_decode, path).replace("\\", "/")
+    """Envoy's normalize_path: ``\\`` is ``/``, dot segments go, then unreserved characters are decoded and
+    others than ASCII encoded; ``merge_slashes`` joins runs of slashes. The path comes without its query.
+
+    The order is measured: ``%2e%2e`` becomes ``..`` after dot segments are resolved.
+    """
+    path = path.replace("\\", "/")
     if not path.startswith("/"):
         return path
     if merge_slashes:
@@ -192,7 +200,16 @@ def normalize(path: str, *, merge_slashes: bool = False) -> str:
                 segments.append("")
         else:
             segments.append(part)
-    return "/" + "/".join(segments)
+    return _UNRESERVED.sub(_decode, "/" + "/".join(segments).encode("ascii", "percent").decode("ascii"))
+
+
+def _percent(error: UnicodeError) -> tuple[str, int]:
+    """What is no ASCII, percent-encoded as UTF-8."""
+    assert isinstance(error, UnicodeEncodeError)
+    return quote(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("percent", _percent)
 
 
 def _decode(found: re.Match[str]) -> str:
@@ -231,11 +248,17 @@ def edit(request: Request, levels: Iterable[HeaderEdits]) -> Request:
         for name in level.remove:
             request = _without(request, name.lower())
         before = request  # values are made of the headers as they came, whatever the order of the edits
-        for pass_ in ("set", "add"):
-            for op, name, value in level.ops:
-                absent = op == "add_if_absent" and before.header(name) is None
-                if op == pass_ or (pass_ == "add" and absent):
-                    request = _put(request, pass_, name.lower(), expand(value, before))
+        made = [
+            (op[0], op[1].lower(), value)
+            for op in level.ops
+            if (value := expand(op[2], before)) or op in level.keep_empty
+        ]
+        for op, name, value in made:
+            if op == "set" or (op == "set_if_present" and before.header(name) is not None):
+                request = _put(request, "set", name, value)
+        for op, name, value in made:
+            if op == "add" or (op == "add_if_absent" and before.header(name) is None):
+                request = _put(request, "add", name, value)
     return request
 
 
@@ -257,15 +280,27 @@ def _put(request: Request, op: str, name: str, value: str) -> Request:
 
 
 def expand(value: str, request: Request) -> str:
-    """A header value with Envoy's ``%REQ(name)%`` filled in and ``%%`` made ``%``; other commands stay."""
+    """A header value with Envoy's ``%REQ(name?other):length%`` filled in and ``%%`` made ``%``; other commands
+    stay."""
 
     def one(found: re.Match[str]) -> str:
-        if found[2]:
+        if found[3]:
             return "%"
         first, _, other = found[1].partition("?")
-        return request.header(first) or (request.header(other) if other else None) or ""
+        text = request.header(first) or (request.header(other) if other else None) or ""
+        return text[: int(found[2])] if found[2] else text
 
-    return re.sub(r"%REQ\(([^)%]+)\)(?::\d+)?%|%(%)", one, value)
+    return re.sub(r"%REQ\(([^)%]+)\)(?::(\d+))?%|%(%)", one, value)
+
+
+def expanded(level: HeaderEdits, request: Request) -> HeaderEdits:
+    """Edits of an answer, with what their values take from the request filled in."""
+    if not any("%" in op[2] for op in level.ops):
+        return level
+    kept = frozenset((op[0], op[1], expand(op[2], request)) for op in level.keep_empty)
+    return replace(
+        level, ops=tuple((how, name, expand(value, request)) for how, name, value in level.ops), keep_empty=kept
+    )
 
 
 # -- redirects -----------------------------------------------------------------------------------------

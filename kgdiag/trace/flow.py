@@ -75,6 +75,8 @@ class Flow:
     seen: frozenset[object] = frozenset()
     depth: int = 0
     target: Target | None = None
+    mapped: bool = True  # the port number was meant for the pod, and not for a Service that maps none
+    forwarded: str | None = None  # X-Forwarded-Proto as the last Envoy set it
     declared: str = ""  # what the Service port that leads here says that it speaks: http, tls or nothing
 
     def to(self, **changes: object) -> Flow:
@@ -147,26 +149,64 @@ def _who(ref: Ref) -> Ref:
 
 
 def response_headers(levels: Iterable[HeaderEdits]) -> ResponseHeaders:
-    """What all edits together do to an answer: what is set and added for sure, and what goes."""
-    values: dict[str, str] = {}
-    added: list[tuple[str, str]] = []
-    removed: dict[str, None] = {}
+    """What all edits together do to an answer, whose own headers are not known.
+
+    Each header is followed twice, as one that the answer has and as one that it lacks.
+    """
+    ways: dict[str, _Header] = {}
     for level in levels:
         for name in level.remove:
-            key = name.lower()
-            values.pop(key, None)
-            added = [pair for pair in added if pair[0] != key]
-            removed[key] = None
-        for op, name, value in level.ops:
-            key = name.lower()
-            if op == "set":
-                added = [pair for pair in added if pair[0] != key]
-                values[key] = value
-                removed.pop(key, None)
-        for op, name, value in level.ops:
-            if op != "set":
-                added.append((name.lower(), value))
-    return ResponseHeaders(tuple(values.items()), tuple(added), tuple(removed))
+            ways.setdefault(name.lower(), _Header()).overwrite(())
+        before = {name: (bool(way.absent), way.keeps or bool(way.present)) for name, way in ways.items()}
+        for pass_ in (("set", "set_if_present"), ("add", "add_if_absent")):
+            for op in level.ops:
+                how, name, value = op[0], op[1].lower(), op[2]
+                if how not in pass_ or (not value and op not in level.keep_empty):
+                    continue
+                way = ways.setdefault(name, _Header())
+                way.apply(how, value, before.get(name, (False, True)))
+    found = sorted(ways.items())
+    steady = [(name, way) for name, way in found if way.absent == way.present]
+    return ResponseHeaders(
+        set=tuple((name, way.present[0]) for name, way in steady if not way.keeps and way.present),
+        add=tuple(
+            (name, value)
+            for name, way in steady
+            for value in (way.present if way.keeps else way.present[1:])
+        ),
+        remove=tuple(name for name, way in steady if not way.keeps and not way.present),
+        conditional=tuple(
+            (name, way.absent, way.present, way.keeps) for name, way in found if way.absent != way.present
+        ),
+    )
+
+
+@dataclass
+class _Header:
+    """A header of an answer: its values where the answer lacks it, and where it has it (behind its own values
+    while ``keeps``)."""
+
+    absent: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    keeps: bool = True
+
+    def overwrite(self, values: tuple[str, ...]) -> None:
+        self.absent, self.present, self.keeps = values, values, False
+
+    def apply(self, how: str, value: str, had: tuple[bool, bool]) -> None:
+        """``had``: whether the header was there before this level, in both cases."""
+        if how == "set" or (how == "set_if_present" and had == (True, True)):
+            self.overwrite((value,))
+        elif how == "set_if_present":
+            if had[0]:
+                self.absent = (value,)
+            if had[1]:
+                self.present, self.keeps = (value,), False
+        else:
+            if how == "add" or not had[0]:
+                self.absent = (*self.absent, value)
+            if how == "add" or not had[1]:
+                self.present = (*self.present, value)
 
 
 @dataclass

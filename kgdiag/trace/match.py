@@ -7,6 +7,7 @@ Sources: envoy source/common/common/matchers.cc (StringMatcherImpl), source/comm
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,15 +16,15 @@ from kgdiag.model.proxy import How, RouteMatch, StringMatch, ValueMatch
 from kgdiag.model.trace import Request
 
 _MAX_SHOWN = 80
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)  # what absl::SimpleAtoi takes
 
 
 @lru_cache(maxsize=2048)
-def compiled(pattern: str, ignore_case: bool = False) -> Any:
+def compiled(pattern: str) -> Any:
     """The RE2 pattern, or None where RE2 does not take it."""
     import re2  # only traces that meet a regex pay for the library
 
     options = re2.Options()
-    options.case_sensitive = not ignore_case
     options.log_errors = False
     try:
         return re2.compile(pattern, options)
@@ -38,11 +39,14 @@ def string_matches(match: StringMatch, value: str) -> bool:
     if match.how is How.INVALID:
         return False
     if match.how is How.REGEX:
-        pattern = compiled(match.value, match.ignore_case)
+        pattern = compiled(match.value)  # ignore_case means nothing here
         return pattern is not None and pattern.fullmatch(value) is not None
     if match.how is How.TEMPLATE:
         pattern = compiled(_template(match.value))
         return pattern is not None and pattern.fullmatch(value) is not None
+    if match.how is How.RANGE:
+        low, _, high = match.value.partition(",")
+        return _INTEGER.fullmatch(value) is not None and int(low) <= int(value) < int(high)
     wanted, got = match.value, value
     if match.ignore_case:
         wanted, got = wanted.lower(), got.lower()
@@ -104,16 +108,25 @@ def describe(match: StringMatch) -> str:
 
 
 def header_matches(match: ValueMatch, request: Request) -> bool:
-    """Several values of a header are joined with commas. A missing header never satisfies a matcher with a
-    value, inverted or not, unless missing counts as empty; presence is what it says."""
-    value = request_header(request, match.name)
+    """A header that is sent several times matches where one of its values does (measured on Envoy 1.40). A
+    missing header never satisfies a matcher with a value, inverted or not, unless missing counts as empty;
+    presence is what it says."""
+    values = request_headers(request, match.name)
     if match.match is None or match.match.how is How.PRESENT:
-        return (value is not None) != match.invert
-    if value is None:
+        return bool(values) != match.invert
+    if not values:
         if not match.missing_is_empty:
             return False
-        value = ""
-    return string_matches(match.match, value) != match.invert
+        values = [""]
+    return any(string_matches(match.match, value) for value in values) != match.invert
+
+
+def request_headers(request: Request, name: str) -> list[str]:
+    """The values of a header, one by one."""
+    if name == "host" or name.startswith(":"):
+        value = request_header(request, name)
+        return [] if value is None else [value]
+    return [value for key, value in request.headers if key == name]
 
 
 def request_header(request: Request, name: str) -> str | None:
@@ -171,7 +184,7 @@ def miss(match: RouteMatch, request: Request) -> Miss | None:
 def is_grpc(request: Request) -> bool:
     """Envoy's Grpc::Common::isGrpcRequestHeaders."""
     kind = request.header("content-type") or ""
-    return kind == "application/grpc" or kind.startswith(("application/grpc+", "application/grpc;"))
+    return kind == "application/grpc" or kind.startswith("application/grpc+")
 
 
 def _short(text: str) -> str:
@@ -183,9 +196,9 @@ def _path_reason(match: StringMatch, request: Request) -> str:
     if match.how is How.INVALID:
         return f"its path pattern {value} cannot be used, so it never matches"
     if match.how is How.REGEX:
-        if compiled(match.value, match.ignore_case) is None:
+        if compiled(match.value) is None:
             return f"regex {value} is not RE2"
-        pattern = compiled(match.value, match.ignore_case)
+        pattern = compiled(match.value)
         if request.query and pattern.fullmatch(request.target):
             return f"regex {value} is held against the path without the query, {path}"
         partly = " (it matches a part, and has to match all)" if pattern.search(request.path) else ""
@@ -220,7 +233,7 @@ def _header_reason(header: ValueMatch, request: Request) -> str:
     if header.match is None or header.match.how is How.PRESENT:
         return f"{what} is present and must not be" if header.invert else f"{what} is missing"
     wanted = describe(header.match)
-    if header.match.how is How.REGEX and compiled(header.match.value, header.match.ignore_case) is None:
+    if header.match.how is How.REGEX and compiled(header.match.value) is None:
         return f"{what}: {wanted} is not RE2"
     if value is None:
         return f"{what} is missing ({wanted} wanted)"

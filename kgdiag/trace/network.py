@@ -335,6 +335,11 @@ def port_remarks(pod: Obj, port: int) -> list[str]:
     return remarks
 
 
+def declares_port(pod: Obj, port: int) -> bool:
+    """Whether a container declares the port."""
+    return any(number == port for one in containers(pod) for _, number in _ports(one))
+
+
 def declares(pod: Obj, container: str) -> bool:
     """Whether the pod runs a container of this name."""
     return any(one.get("name") == container for one in containers(pod))

@@ -759,6 +759,9 @@ class Passage:
         )
         if not (cluster.endpoints and cluster.tls is ClientTls.AUTO):
             return behind([hop], self.walk.deliver(target, self._secured(cluster, flow, None, http)))
+        service = self._service(cluster)
+        ports = [] if service is None else service_ports(service)
+        flow = flow.to(mapped=all(one.target == one.port for one in ports if one.port == target.port))
         endpoints = [one for one in cluster.endpoints if one.health is Health.HEALTHY]
         if target.pod is not None:
             endpoints = [one for one in endpoints if one.pod == target.pod.ref] or endpoints

@@ -79,8 +79,9 @@ def parse_question(
         pairs = _with_default(_with_default(pairs, "content-type", "application/grpc"), "te", "trailers")
     if scheme in ("tcp", "tls"):
         authority, pairs = ("" if authority is None else authority), pairs
-    path, _, query = target.partition("?")
-    request = Request(scheme, authority, path or "/", query, method.upper(), pairs)
+    path, mark, query = target.partition("?")
+    bare = bool(mark) and not query
+    request = Request(scheme, authority, path or "/", query, method.upper(), pairs, bare)
     return Question(
         url=url,
         request=request,

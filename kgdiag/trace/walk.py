@@ -276,7 +276,7 @@ class Walker:
         if mapped:
             detail += f"; port {port} is not mapped to targetPort {declared.target}: use the target's number"
         hop = Hop(service.ref, Act.SELECTS, detail, network.service_evidence(service, declared))
-        return behind([verify.with_commands(hop)], self.spread(serving, flow, service, known=not mapped))
+        return behind([verify.with_commands(hop)], self.spread(serving, flow.to(mapped=not mapped), service))
 
     def _no_port(self, service: Obj, port: int, flow: Flow) -> list[Branch]:
         ports = ", ".join(f"{one.port}→{one.target}" for one in service_ports(service)) or "none"
@@ -364,15 +364,13 @@ class Walker:
 
     # -- endpoints -------------------------------------------------------------------------------------
 
-    def spread(
-        self, endpoints: Sequence[Endpoint], flow: Flow, service: Obj | None, *, known: bool = True
-    ) -> list[Branch]:
+    def spread(self, endpoints: Sequence[Endpoint], flow: Flow, service: Obj | None) -> list[Branch]:
         """On to the endpoints, replicas that are alike as one. Shares go by their numbers."""
         groups = network.alike(self.world, endpoints, service)
         total = sum(len(group.members) for group in groups)
         branches: list[Branch] = []
         for group in groups:
-            ways = self.reach(group, flow, known)
+            ways = self.reach(group, flow)
             pods = tuple(dict.fromkeys(one.pod for one in group.members if one.pod is not None))
             ways = [self._with_pods(way, group.first.pod, pods) for way in ways]
             branches += scaled(len(group.members) / total, ways)
@@ -384,11 +382,11 @@ class Walker:
             return way
         return replace(way, outcome=replace(way.outcome, pods=pods))
 
-    def reach(self, group: network.Group, flow: Flow, known: bool = True) -> list[Branch]:
+    def reach(self, group: network.Group, flow: Flow) -> list[Branch]:
         """A connection to one endpoint."""
         endpoint = group.first
         if group.pod is not None:
-            return self.arrive(group.pod, endpoint.port, flow, known=known)
+            return self.arrive(group.pod, endpoint.port, flow)
         if endpoint.pod is not None:
             lacks = self.lacking(flow, endpoint.pod, "whether a proxy guards it")
             if lacks:
@@ -398,12 +396,12 @@ class Walker:
             return way
         owner = network.pod_at(self.world, endpoint.address)
         if owner is not None:
-            return self.arrive(owner, endpoint.port, flow, known=known)
+            return self.arrive(owner, endpoint.port, flow)
         where = endpoint.hostname or endpoint.address
         service = flow.backend.service if flow.backend else None
         return self.external(where, endpoint.port, flow, service)
 
-    def arrive(self, pod: Obj, port: int, flow: Flow, *, known: bool = True) -> list[Branch]:
+    def arrive(self, pod: Obj, port: int, flow: Flow) -> list[Branch]:
         """A connection reaches a port of a pod."""
         flow = flow.to(depth=flow.depth + 1)
         if flow.depth > _DEEPEST:
@@ -413,13 +411,13 @@ class Walker:
                 self.notes.add(text)
         proxy = self.proxy_of(pod)
         if proxy is None:
-            return self.application(pod, port, flow, known=known)
+            return self.application(pod, port, flow)
         if proxy.unknown:
             return self.unknown(flow, pod.ref, proxy.unknown)
         if proxy.role == "sidecar":
             listener = proxy.inbound(port)
             if listener is None:
-                return self.application(pod, port, flow, known=known)
+                return self.application(pod, port, flow)
             return self.through(proxy, listener, pod.text("status.podIP"), port, flow, inbound=pod)
         listener = proxy.listener_at(port)
         if listener is None:
@@ -445,15 +443,18 @@ class Walker:
             fix=losers.hint(found),
         )
 
-    def application(
-        self, pod: Obj, port: int, flow: Flow, *, known: bool = True, detail: str = ""
-    ) -> list[Branch]:
+    def application(self, pod: Obj, port: int, flow: Flow, *, detail: str = "") -> list[Branch]:
         """The last stop: whatever the pod itself runs."""
         from kgdiag.trace import knative
 
         onward = knative.activator(self, pod, port, flow)
         if onward is not None:
             return onward
+        if not flow.mapped and not network.declares_port(pod, port):
+            reason = (
+                f"nothing is declared to listen on port {port} of {pod.ref}: a headless Service maps no ports"
+            )
+            return self.failed(flow, pod.ref, "refused", reason, fix="use the targetPort's number in the URL")
         if network.declares(pod, "queue-proxy"):
             flow = flow.to(request=knative.restored(flow.request))
         speaks = network.speaks(pod, port, flow.declared)

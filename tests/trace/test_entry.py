@@ -93,7 +93,9 @@ def test_headless_services_map_no_ports() -> None:
     headless = service("db", "apps", "80:8080", clusterIP="None") + pod("db-0", "apps", "db")
     path = only(run(headless, "http://db.apps:8080/"))
     assert path.outcome.result is Result.DELIVERED and "headless" in path.hops[0].detail
-    assert "not mapped to targetPort 8080" in only(run(headless, "http://db.apps:80/")).hops[0].detail
+    refused = only(run(headless, "http://db.apps:80/"))
+    assert "not mapped to targetPort 8080" in refused.hops[0].detail
+    assert (refused.outcome.result, refused.outcome.status) == (Result.REFUSED, None)
 
 
 def test_an_external_name_leads_to_its_target_with_port_and_host_kept() -> None:

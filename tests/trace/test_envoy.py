@@ -160,7 +160,8 @@ def test_ports_count_where_they_are_not_ignored() -> None:
         ("/a%2Fb", "/a%2Fb"),
         ("/%61%7e", "/a~"),
         ("/a\\b", "/a/b"),
-        ("/%2e%2e/b", "/b"),
+        ("/a/%2e%2e/b", "/a/../b"),  # decoded only after dot segments are resolved
+        ("/é", "/%C3%A9"),
         ("*", "*"),
     ],
 )
