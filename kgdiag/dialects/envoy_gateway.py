@@ -43,6 +43,7 @@ from kgdiag.dialects.gateway_api.routes import (
     EXACT,
     PREFIX,
     REGEX,
+    LateRoute,
     Match,
     cors,
     full_path,
@@ -79,6 +80,7 @@ from kgdiag.model.proxy import (
     Redirect,
     Route,
     RouteConfig,
+    RouteMatch,
     StringMatch,
     TlsMode,
     ValueMatch,
@@ -281,20 +283,25 @@ class EnvoyGateway(Provider):
         path, extra = _path(match)
         index = -1 if match.index is None else match.index
         name = f"{_prefix(match.route)}/rule/{match.rule}/match/{index}/{host.replace('.', '_')}"
-        extension = _extension(place.world, match)
-        action = self._action(place, match, listener, extension)
-        forward = isinstance(action, Forward)
+        name += "/cors-preflight" if match.preflight else ""
+        test = route_match(match, path_match(path), (*extra, *(_PREFLIGHT if match.preflight else ())))
+        return LateRoute(test, name, match, lambda: self._whole(place, match, listener, test, name))
+
+    def _whole(
+        self, place: Place, match: Match, listener: ListenerSpec, test: RouteMatch, name: str
+    ) -> Route:  # fmt: skip
+        action = self._action(place, match, listener, _extension(place.world, match))
+        security = self._policies(place, SECURITY_POLICY, match, listener)
         return Route(
-            match=route_match(match, path_match(path), (*extra, *(_PREFLIGHT if match.preflight else ()))),
+            match=test,
             action=action,
             origin=match.origin,
-            name=name + ("/cors-preflight" if match.preflight else ""),
+            name=name,
             request_headers=header_edits(match.filter("RequestHeaderModifier"), ("add", "set")),
             response_headers=header_edits(match.filter("ResponseHeaderModifier"), ("add", "set")),
-            cors=cors(match.filter("CORS"))
-            or policies.security_cors(self._policies(place, SECURITY_POLICY, match, listener)),
+            cors=cors(match.filter("CORS")) or policies.security_cors(security),
             fault=policies.fault(self._policies(place, BACKEND_TRAFFIC_POLICY, match, listener)),
-            mirrors=tuple(_mirrors(match)) if forward else (),
+            mirrors=tuple(_mirrors(match)) if isinstance(action, Forward) else (),
             filters=self.route_filters(place, match, listener),
         )
 

@@ -28,6 +28,7 @@ from kgdiag.dialects.gateway_api.routes import (
     EXACT,
     PREFIX,
     REGEX,
+    LateRoute,
     Match,
     cors,
     full_path,
@@ -64,6 +65,7 @@ from kgdiag.model.proxy import (
     Redirect,
     Route,
     RouteConfig,
+    RouteMatch,
     WeightedCluster,
 )
 from kgdiag.model.ref import Ref
@@ -216,20 +218,10 @@ class IstioGateways(Provider):
         return None
 
     def lower(self, place: Place, match: Match, listener: ListenerSpec, host: str) -> Route | None:
-        action, request, response = _action(place, match, listener)
         named = match.route.text(f"{match.rule_part}.name")
         name = named or f"{match.route.namespace}.{match.route.name}.{match.rule}"
-        forward = isinstance(action, Forward)
-        return Route(
-            match=route_match(match, path_match(_path(match))),
-            action=action,
-            origin=match.origin,
-            name=name,
-            request_headers=request,
-            response_headers=response,
-            cors=cors(match.filter("CORS")),
-            mirrors=tuple(_mirrors(place, match)) if forward else (),
-        )
+        test = route_match(match, path_match(_path(match)))
+        return LateRoute(test, name, match, lambda: _whole(place, match, listener, test, name))
 
     def l4_clusters(self, place: Place, route: Obj) -> tuple[WeightedCluster, ...] | None:
         rules = [Match(route, index, None, {}) for index in range(len(route.items("spec.rules")))]
@@ -474,6 +466,20 @@ def _known_kind(ref: BackendRef) -> bool:
 
 
 # -- actions -----------------------------------------------------------------------------------------------
+
+
+def _whole(place: Place, match: Match, listener: ListenerSpec, test: RouteMatch, name: str) -> Route:
+    action, request, response = _action(place, match, listener)
+    return Route(
+        match=test,
+        action=action,
+        origin=match.origin,
+        name=name,
+        request_headers=request,
+        response_headers=response,
+        cors=cors(match.filter("CORS")),
+        mirrors=tuple(_mirrors(place, match)) if isinstance(action, Forward) else (),
+    )
 
 
 def _action(place: Place, match: Match, listener: ListenerSpec) -> tuple[Action, HeaderEdits, HeaderEdits]:

@@ -32,6 +32,7 @@ from kgdiag.dialects.gateway_api.routes import (
     EXACT,
     PREFIX,
     REGEX,
+    LateRoute,
     Match,
     cors,
     full_path,
@@ -62,6 +63,7 @@ from kgdiag.model.proxy import (
     Redirect,
     Route,
     RouteConfig,
+    RouteMatch,
     Ruling,
     Verdict,
     WeightedCluster,
@@ -169,24 +171,30 @@ class Kgateway(Provider):
         return HttpConnections(make, self.filters(place, listener), merge_slashes=True)
 
     def lower(self, place: Place, match: Match, listener: ListenerSpec, host: str) -> Route | None:
+        extended = any(item.get("type") == "ExtensionRef" for item in match.filters)
+        if not match.backends and not extended and match.filter("RequestRedirect") is None:
+            return None  # a rule without an action is dropped
+        name = f"{match.route.kind.name.lower()}-{match.route.name}-{match.route.namespace}-{match.rule}"
+        test = route_match(match, path_match(_path(match)))
+        return LateRoute(test, name, match, lambda: self._whole(place, match, listener, test, name))
+
+    def _whole(
+        self, place: Place, match: Match, listener: ListenerSpec, test: RouteMatch, name: str
+    ) -> Route:  # fmt: skip
         action = self._action(place, match)
-        if action is None:
-            return None
-        forward = isinstance(action, Forward)
         return Route(
-            match=route_match(match, path_match(_path(match))),
+            match=test,
             action=action,
             origin=match.origin,
-            name=f"{match.route.kind.name.lower()}-{match.route.name}-{match.route.namespace}-{match.rule}",
+            name=name,
             request_headers=header_edits(match.filter("RequestHeaderModifier"), ("add", "set")),
             response_headers=header_edits(match.filter("ResponseHeaderModifier"), ("add", "set")),
             cors=cors(match.filter("CORS")),
-            mirrors=tuple(self._mirrors(place, match)) if forward else (),
+            mirrors=tuple(self._mirrors(place, match)) if isinstance(action, Forward) else (),
             filters=tuple(_policy_filters(place, match, listener)),
         )
 
-    def _action(self, place: Place, match: Match) -> Action | None:
-        """None: the rule has no action, and kgateway drops it."""
+    def _action(self, place: Place, match: Match) -> Action:
         extension = self._extension(place, match)
         if extension is not None:
             return extension
@@ -195,7 +203,7 @@ class Kgateway(Provider):
             return _redirect(redirect)
         refs = match.backends
         if not refs:
-            return None
+            return Direct(404, reason=f"{match.rule_part} has no backend and nothing else that answers")
         made = [
             WeightedCluster(self._cluster_name(place, ref), ref.weight, origin=ref.origin) for ref in refs
         ]

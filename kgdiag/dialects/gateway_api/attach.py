@@ -250,6 +250,10 @@ def candidates(world: World, gateway: Obj) -> list[Attachment]:
 
     Looks into all namespaces, since routes of namespaces that may not attach are what people ask about.
     """
+    return world.memo(("candidates", gateway.ref), lambda: _candidates(world, gateway))
+
+
+def _candidates(world: World, gateway: Obj) -> list[Attachment]:
     owners = dict.fromkeys([gateway.ref, *(item.owner.ref for item in listeners_of(world, gateway))])
     out = []
     for kind in ROUTE_KINDS[:4]:

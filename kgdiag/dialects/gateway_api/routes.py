@@ -8,8 +8,9 @@ Source: gateway-api apis/v1/httproute_types.go and grpcroute_types.go, with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import re2
@@ -24,6 +25,7 @@ from kgdiag.model.proxy import (
     How,
     Origin,
     PathRewrite,
+    Route,
     RouteMatch,
     StringMatch,
     ValueMatch,
@@ -65,7 +67,7 @@ class Match:
         """The field that it is written in."""
         return self.rule_part if self.index is None else f"{self.rule_part}.matches[{self.index}]"
 
-    @property
+    @cached_property
     def origin(self) -> Origin:
         return Origin(self.route.ref, self.part, (self.route.evidence(self.part),))
 
@@ -288,6 +290,48 @@ def _origin(origin: str) -> StringMatch:
     if "*" not in origin:
         return StringMatch(How.EXACT, origin)
     return StringMatch(How.REGEX, ".*".join(quote(part) for part in origin.split("*")))
+
+
+class LateRoute(Route):
+    """A route of which only the match, and its origin, are made until more of it is asked for.
+
+    Of the thousands of routes of a virtual host a request needs one; what the others lead to is neither
+    lowered nor read.
+    """
+
+    __slots__ = ("_made", "_make", "_source")
+    _make: Callable[[], Route]
+    _made: Route | None
+    _source: Match
+
+    def __init__(self, match: RouteMatch, name: str, source: Match, make: Callable[[], Route]) -> None:
+        for key, value in (("match", match), ("name", name), ("_source", source), ("_make", make)):
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, "_made", None)
+
+    def whole(self) -> Route:
+        """The route with all of its fields."""
+        made = self._made
+        if made is None:
+            made = self._make()
+            object.__setattr__(self, "_made", made)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return self.whole() == (other.whole() if isinstance(other, LateRoute) else other)
+
+    def __hash__(self) -> int:
+        return hash((self.match, self.name))
+
+
+def _late(name: str) -> property:
+    return property(lambda self: getattr(self.whole(), name))
+
+
+for _field in fields(Route):
+    if _field.name not in ("match", "name", "origin"):
+        setattr(LateRoute, _field.name, _late(_field.name))
+setattr(LateRoute, "origin", property(lambda self: self._source.origin))  # noqa: B010 -- a slot of its base
 
 
 def refused(status: int, reason: str) -> Direct:
