@@ -10,7 +10,7 @@ never became an entry here and the first condition that kept them out: they are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -57,6 +57,7 @@ class How(StrEnum):
     PRESENT = "present"
     INVALID = "invalid"  # never matches; what a control plane makes of a pattern that it cannot use
     TEMPLATE = "template"  # Envoy's URI template match
+    RANGE = "range"  # an integer of ``low,high``, high not included
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,15 @@ class RouteMatch:
 class HeaderEdits:
     """Header edits of one level: Envoy removes, then overwrites (``set``), then appends (``add``).
 
-    ``ops`` keeps the order in which Envoy applies appends: ``("set"|"add"|"add_if_absent", name, value)``.
+    ``ops`` keeps the order in which Envoy applies appends: ``("set"|"add"|"add_if_absent"|"set_if_present",
+    name, value)``. An empty value changes nothing, unless its op is in ``keep_empty``.
     Envoy applies the most specific level first (weighted cluster, route, virtual host, route config).
     Source: envoy source/common/router/header_parser.cc, evaluateHeaders.
     """
 
     ops: tuple[tuple[str, str, str], ...] = ()
     remove: tuple[str, ...] = ()
+    keep_empty: frozenset[tuple[str, str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,10 @@ class WeightedCluster:
 class Forward:
     """Forward to one of the clusters; a cluster that does not exist is answered with ``not_found``.
 
-    ``host_rewrite`` "" leaves the host; ``auto_host`` takes the endpoint's host name (strict DNS only).
+    ``host_rewrite`` "" leaves the host; ``auto_host`` takes the endpoint's host name (strict DNS only),
+    ``host_header`` the value of a request header, ``host_regex`` (pattern, substitution) what it makes of the
+    path. ``cluster_header`` names the request header that names the cluster. ``dynamic`` says what picks the
+    cluster where the config alone does not.
     """
 
     clusters: tuple[WeightedCluster, ...]
@@ -150,6 +156,10 @@ class Forward:
     timeout: str | None = None
     retries: str | None = None
     upgrade: tuple[str, ...] = ()
+    host_header: str | None = None
+    host_regex: tuple[str, str] | None = None
+    cluster_header: str | None = None
+    dynamic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,7 @@ class Route:
     cors: Cors | None = None
     filters: tuple[HttpFilter, ...] = ()  # what the route adds to, or decides for, the chain's filters
     mirrors: tuple[WeightedCluster, ...] = ()
+    overrides: Mapping[str, object] = field(default_factory=dict)  # for the chain's filters, by their keys
 
 
 @dataclass(frozen=True)
@@ -262,6 +273,8 @@ class RouteConfig:
     excluded_for: Callable[[str], tuple[Excluded, ...]] = lambda _host: ()
     request_headers: HeaderEdits = HeaderEdits()
     response_headers: HeaderEdits = HeaderEdits()
+    specific_last: bool = False  # header edits: the most specific level is applied last
+    unknown: str | None = None  # why it cannot be known
 
     @cached_property
     def by_domain(self) -> dict[str, VirtualHost]:
@@ -316,6 +329,7 @@ class FilterRequest:
     peer: Peer
     local_port: int
     http: bool = True
+    scheme: str = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,12 +349,17 @@ class HttpFilter:
     """A filter that can end a request before it is routed. ``judge`` is a pure function.
 
     On a TCP filter chain the same filters judge the connection (``FilterRequest.http`` False).
+    ``key`` is what routes call it by; ``override`` makes of a route's own config for it the filter that
+    judges instead, or None where the route switches it off; where ``enabled`` is False only routes switch it on.
     """
 
     name: str  # "rbac", "jwt", "ext_authz", "ip", "ratelimit", ...
     judge: Callable[[FilterRequest], Ruling]
     origin: Origin | None = None
     stage: int = 0  # order within the chain, ascending; from 100 on it is behind fault injection and CORS
+    key: str = ""
+    enabled: bool = True
+    override: Callable[[object], HttpFilter | None] | None = None
 
 
 # -- connections ---------------------------------------------------------------------------------------
@@ -381,6 +400,7 @@ class ChainMatch:
     alpn: tuple[str, ...] = ()
     port: int | None = None
     addresses: tuple[str, ...] = ()  # destination prefix ranges
+    dynamic: str = ""  # what else it asks of a connection, which nobody can tell beforehand
 
 
 @dataclass(frozen=True)
@@ -396,6 +416,12 @@ class HttpConnections:
     normalize_path: bool = True
     merge_slashes: bool = False
     escaped_slashes: Literal["keep", "reject", "redirect", "decode"] = "keep"
+    strip_port: Literal["no", "any", "own"] = "no"  # the port in Host: "own" is the listener's
+    strip_dot: bool = False  # the dot at the end of Host
+    trusts_forwarded: bool = False  # X-Forwarded-Proto of the client decides http or https
+    faults: bool = True  # whether the filters that a route's fault and CORS settings are for are there
+    cors: bool = True
+    cors_first: bool = False
 
     @cached_property
     def route_config(self) -> RouteConfig:

@@ -28,6 +28,7 @@ class Request:
     query: str = ""
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
+    bare_query: bool = False  # a ``?`` with nothing behind it
 
     @property
     def host(self) -> str:
@@ -41,7 +42,7 @@ class Request:
     @property
     def target(self) -> str:
         """Path with query, as the request line has it."""
-        return f"{self.path}?{self.query}" if self.query else self.path
+        return f"{self.path}?{self.query}" if self.query or self.bare_query else self.path
 
     @property
     def is_http(self) -> bool:
@@ -136,14 +137,28 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResponseHeaders:
-    """What a gateway does to the answer's headers."""
+    """What a gateway does to the answer's headers.
+
+    ``conditional`` are those for which it depends on whether the answer has them: (name, the values where it
+    has not, the values where it has, whether its own values stay before those).
+    """
 
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
+    conditional: tuple[tuple[str, tuple[str, ...], tuple[str, ...], bool], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"set": dict(self.set), "add": dict(self.add), "remove": list(self.remove)}
+        added: dict[str, str] = {}
+        for name, value in self.add:
+            added[name] = f"{added[name]},{value}" if name in added else value
+        out: dict[str, Any] = {"set": dict(self.set), "add": added, "remove": list(self.remove)}
+        if self.conditional:
+            out["conditional"] = {
+                name: {"absent": list(absent), "present": list(present), "keeps": keeps}
+                for name, absent, present, keeps in self.conditional
+            }
+        return out
 
 
 @dataclass(frozen=True, slots=True)

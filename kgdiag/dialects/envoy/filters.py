@@ -8,10 +8,12 @@ extensions/filters/http/{jwt_authn,ext_authz,basic_auth,api_key_auth}.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from kgdiag.dialects.envoy.match import header_match, string_match
+from kgdiag.dialects.envoy.match import header_match, path_match, string_match
+from kgdiag.dialects.envoy.routes import fault
 from kgdiag.model.obj import dig
 from kgdiag.model.proxy import FilterRequest, HttpFilter, Origin, Ruling, StringMatch, Verdict
 from kgdiag.model.ref import Ref
@@ -49,47 +51,89 @@ _SHORT = {
 }
 
 
-def http_filters(raw: Iterable[Json], matches: Matches) -> tuple[HttpFilter, ...]:
-    """The filters of a chain that can end a request, in the chain's order."""
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The HTTP filters of a chain that can end a request, in order, and whether it has those for faults and
+    CORS."""
+
+    filters: tuple[HttpFilter, ...]
+    faults: bool
+    cors: bool
+    cors_first: bool
+
+
+def http_filters(raw: Iterable[Json], matches: Matches) -> Chain:
+    """The filters of a chain. From fault injection or CORS on their stage is 100 and more."""
     found = []
     shadow: dict[str, Callable[[FilterRequest], Ternary]] = {}
     behind = 0
+    met: list[str] = []
     for at, item in enumerate(raw):
         config = item.get("typed_config")
         config = config if isinstance(config, Mapping) else {}
-        kind = _kind(str(item.get("name", "")), config)
+        name = str(item.get("name", ""))
+        kind = _kind(name, config)
         if kind in ("fault", "cors"):
-            behind = 100
-        if item.get("disabled") is True:
-            continue
-        if kind == "rbac" and "shadow_rules" in config:
+            behind = _BEHIND
+            met.append(kind)
+        if kind == "rbac" and "shadow_rules" in config and item.get("disabled") is not True:
             prefix = str(config.get("shadow_rules_stat_prefix", ""))
             shadow[prefix] = _policies(config["shadow_rules"], matches)
         made = _filter(kind, config, matches, shadow, behind + at)
         if made is not None:
-            found.append(made)
-    return tuple(found)
+            override = _override(kind, config, made, matches, shadow)
+            enabled = item.get("disabled") is not True
+            found.append(replace(made, key=name, enabled=enabled, override=override))
+    return Chain(tuple(found), "fault" in met, "cors" in met, met[:1] == ["cors"])
 
 
-def route_filters(host: Json, route: Json, matches: Matches) -> tuple[HttpFilter, ...]:
-    """What a virtual host or route decides for the chain's filters (``typed_per_filter_config``)."""
-    config = {**(host.get("typed_per_filter_config") or {}), **(route.get("typed_per_filter_config") or {})}
-    found = []
-    for at, (name, value) in enumerate(sorted(config.items())):
+_BEHIND = 100
+
+
+def _override(
+    kind: str,
+    chain: Json,
+    made: HttpFilter,
+    matches: Matches,
+    shadow: Mapping[str, Callable[[FilterRequest], Ternary]],
+) -> Callable[[object], HttpFilter | None]:
+    """What a route's own config makes of a filter: Envoy takes the most specific one instead of the chain's."""
+
+    def override(value: object) -> HttpFilter | None:
         if not isinstance(value, Mapping):
-            continue
-        wrapped = value.get("config")
-        inner: Json = wrapped if isinstance(wrapped, Mapping) else value
-        kind = _kind(name, inner)
-        if kind == "rbac":
-            own = inner.get("rbac")
-            inner = own if isinstance(own, Mapping) else {}
-        elif kind not in ("basic_auth", "api_key_auth", "jwt_authn", "oauth2"):
-            continue
-        made = _filter(kind, inner, matches, {}, at)
-        if made is not None:
-            found.append(made)
-    return tuple(found)
+            return made
+        own: Json = value
+        if str(own.get("@type", "")).endswith(".FilterConfig"):
+            if own.get("disabled") is True:
+                return None
+            inner = own.get("config")
+            own = inner if isinstance(inner, Mapping) else {}
+        if own.get("disabled") is True:
+            return None
+        config = _specific(kind, chain, own)
+        if config is None:
+            return None
+        return made if config is chain else _filter(kind, config, matches, shadow, made.stage)
+
+    return override
+
+
+def _specific(kind: str, chain: Json, own: Json) -> Json | None:
+    """A filter's config on a route with one of its own; None: the filter does nothing there."""
+    if len(own) <= ("@type" in own) and kind != "rbac":
+        return chain
+    match kind:
+        case "rbac":
+            if not own:
+                return chain
+            found = own.get("rbac")
+            return found if isinstance(found, Mapping) else None
+        case "jwt_authn":
+            named = (chain.get("requirement_map") or {}).get(own.get("requirement_name"))
+            return {**chain, "rules": [{"match": {}, "requires": named}]} if named else chain
+        case "basic_auth" | "api_key_auth" | "fault":
+            return {**chain, **own}
+    return chain
 
 
 def _kind(name: str, config: Json) -> str:
@@ -108,20 +152,36 @@ def _filter(
 ) -> HttpFilter | None:
     match kind:
         case "rbac":
-            return HttpFilter("rbac", rbac(config, matches), None, stage) if "rules" in config else None
+            judge = rbac(config, matches) if "rules" in config else _allowed
+            return HttpFilter("rbac", judge, None, stage)
         case "jwt_authn":
             return HttpFilter("jwt", _jwt(config, matches), None, stage)
         case "ext_authz":
             return HttpFilter("ext_authz", _ext_authz(config, shadow), None, stage)
         case "basic_auth" | "api_key_auth":
             return HttpFilter(kind, _credentials(kind, config), None, stage)
-        case "oauth2" | "ext_proc" | "rate_limit":
-            return (
-                HttpFilter(kind, _opaque(kind), None, stage)
-                if config.get("rate_limit_service") or kind == "oauth2"
-                else None
-            )
+        case "fault":
+            return HttpFilter("fault", _fault(config), None, stage) if config.get("abort") else None
+        case "oauth2" | "ext_proc":
+            return HttpFilter(kind, _opaque(kind), None, stage)
     return None
+
+
+def _allowed(_request: FilterRequest) -> Ruling:
+    return Ruling(Verdict.ALLOW, "the filter has no rules")
+
+
+def _fault(config: Json) -> Callable[[FilterRequest], Ruling]:
+    """Fault injection for a whole chain; routes with faults of their own have them instead."""
+    found = fault(config)
+    words = "fault injection of the whole listener"
+    if found is None or found.abort_status is None or found.abort_percent <= 0 or config.get("headers"):
+        whole = Ruling(Verdict.UNKNOWN if config.get("headers") else Verdict.ALLOW, words)
+    elif found.abort_percent >= 100:
+        whole = Ruling(Verdict.DENY, f"{words} answers {found.abort_status}", found.abort_status, flag="FI")
+    else:
+        whole = Ruling(Verdict.UNKNOWN, f"{words} answers {found.abort_percent:g} % with {found.abort_status}")
+    return lambda _request: whole
 
 
 # -- RBAC ----------------------------------------------------------------------------------------------
@@ -281,6 +341,7 @@ def _header(request: FilterRequest, name: str) -> str | None:
         ":authority": request.authority,
         "host": request.authority,
         ":path": f"{request.path}?{request.query}" if request.query else request.path,
+        ":scheme": request.scheme,
     }
     if name in special:
         return special[name]
@@ -307,31 +368,66 @@ def _within(raw: Json, address: str | None) -> Ternary:
 
 
 def _jwt(config: Json, matches: Matches) -> Callable[[FilterRequest], Ruling]:
-    requirements = [
-        rule.get("requires")
-        for rule in config.get("rules") or ()
-        if isinstance(rule.get("requires"), Mapping)
-    ]
-    requirements += [
-        value for value in (config.get("requirement_map") or {}).values() if isinstance(value, Mapping)
-    ]
+    """The first rule whose match holds says what is required. A token that is there may be good or not."""
+    rules = [rule for rule in config.get("rules") or () if isinstance(rule, Mapping)]
+    named = config.get("requirement_map") or {}
+    providers = config.get("providers") or {}
+    bypass = config.get("bypass_cors_preflight") is True
 
     def judge(request: FilterRequest) -> Ruling:
-        token = _header(request, "authorization") or ""
-        if token.lower().startswith("bearer "):
+        asked = _header(request, "access-control-request-method")
+        if bypass and request.method == "OPTIONS" and _header(request, "origin") and asked:
+            return Ruling(Verdict.ALLOW, "preflights need no token")
+        rule = next((one for one in rules if _rule_matches(one.get("match") or {}, request, matches)), {})
+        wanted = rule.get("requires") or named.get(rule.get("requirement_name"))
+        good = _satisfied(wanted, request, providers) if isinstance(wanted, Mapping) else True
+        if good is None:
             return Ruling(Verdict.UNKNOWN, "whether the token is valid cannot be known from here", 401)
-        if requirements and not any(_may_miss(item) for item in requirements):
-            return Ruling(Verdict.DENY, "a JWT is required and the request has none", 401)
-        return Ruling(Verdict.ALLOW, "no token is required")
+        if good:
+            return Ruling(Verdict.ALLOW, "no token is required")
+        return Ruling(Verdict.DENY, "a JWT is required and the request has none", 401)
 
     return judge
 
 
-def _may_miss(requirement: Json) -> bool:
-    if "allow_missing" in requirement or "allow_missing_or_failed" in requirement:
+def _rule_matches(raw: Json, request: FilterRequest, matches: Matches) -> bool:
+    path = path_match(raw)
+    if path is not None and not matches(path, request.path):
+        return False
+    return all(_shared("header", item, request, matches) is True for item in raw.get("headers") or ())
+
+
+def _satisfied(wanted: Json, request: FilterRequest, providers: Json) -> Ternary:
+    """Whether a JwtRequirement holds: None where that depends on a token that the request has."""
+    if "requires_any" in wanted:
+        inner = dig(wanted, "requires_any.requirements", [])
+        return _any(_satisfied(item, request, providers) for item in inner)
+    if "requires_all" in wanted:
+        inner = dig(wanted, "requires_all.requirements", [])
+        return _every(_satisfied(item, request, providers) for item in inner)
+    if "allow_missing_or_failed" in wanted:
         return True
-    inner = dig(requirement, "requires_any.requirements", [])
-    return any(_may_miss(item) for item in inner if isinstance(item, Mapping))
+    name = wanted.get("provider_name") or dig(wanted, "provider_and_audiences.provider_name")
+    asked = [providers.get(name)] if name else list(providers.values())
+    held = any(_has_token(item, request) for item in asked if isinstance(item, Mapping))
+    if "allow_missing" in wanted:
+        return None if held else True
+    return None if held else (False if name else True)
+
+
+def _has_token(provider: Json, request: FilterRequest) -> bool:
+    headers = [item for item in provider.get("from_headers") or () if isinstance(item, Mapping)]
+    params = [str(item) for item in provider.get("from_params") or ()]
+    cookies = [str(item) for item in provider.get("from_cookies") or ()]
+    if not headers and not params and not cookies:
+        headers, params = [{"name": "authorization", "value_prefix": "Bearer "}], ["access_token"]
+    for item in headers:
+        value = _header(request, str(item.get("name", "")).lower())
+        if value is not None and str(item.get("value_prefix", "")) in value:
+            return True
+    sent = {part.partition("=")[0] for part in request.query.split("&")}
+    jar = {part.partition("=")[0].strip() for part in (_header(request, "cookie") or "").split(";")}
+    return bool(sent & set(params) or jar & set(cookies))
 
 
 def _ext_authz(

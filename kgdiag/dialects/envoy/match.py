@@ -17,8 +17,8 @@ def string_match(raw: Mapping[str, Any]) -> StringMatch:
     for key, how in _STRINGS.items():
         if key in raw:
             return StringMatch(how, str(raw[key]), fold)
-    if "safe_regex" in raw:
-        return StringMatch(How.REGEX, str(dig(raw, "safe_regex.regex", "")), fold)
+    if "safe_regex" in raw:  # ignore_case is for the others only
+        return StringMatch(How.REGEX, str(dig(raw, "safe_regex.regex", "")))
     return StringMatch(How.EXACT, "", fold)
 
 
@@ -40,14 +40,14 @@ def header_match(raw: Mapping[str, Any]) -> ValueMatch:
         invert = not invert
     if isinstance(raw.get("range_match"), Mapping):
         low, high = int(raw["range_match"].get("start", 0)), int(raw["range_match"].get("end", 0))
-        match = StringMatch(How.REGEX, "|".join(str(number) for number in range(low, min(high, low + 2000))))
+        match = StringMatch(How.RANGE, f"{low},{high}")
     return ValueMatch(name, match, invert, empty)
 
 
 def query_match(raw: Mapping[str, Any]) -> ValueMatch:
     """A QueryParameterMatcher."""
     match = string_match(raw["string_match"]) if isinstance(raw.get("string_match"), Mapping) else None
-    return ValueMatch(str(raw.get("name", "")), match)
+    return ValueMatch(str(raw.get("name", "")), match, match is None and raw.get("present_match") is False)
 
 
 def route_match(raw: Mapping[str, Any]) -> RouteMatch:
@@ -78,11 +78,10 @@ def path_match(raw: Mapping[str, Any]) -> StringMatch | None:
     if "path_separated_prefix" in raw:
         return StringMatch(How.PATH_PREFIX, str(raw["path_separated_prefix"]), fold)
     if "safe_regex" in raw:
-        return StringMatch(How.REGEX, str(dig(raw, "safe_regex.regex", "")), fold)
+        return StringMatch(How.REGEX, str(dig(raw, "safe_regex.regex", "")))
     if "path_match_policy" in raw:
         template = dig(raw, "path_match_policy.typed_config.path_template", "")
-        return StringMatch(How.TEMPLATE, str(template), fold)
+        return StringMatch(How.TEMPLATE, str(template))
     if "connect_matcher" in raw:
         return StringMatch(How.INVALID, "CONNECT")
-    prefix = str(raw.get("prefix", ""))
-    return None if prefix in ("", "/") else StringMatch(How.PREFIX, prefix, fold)
+    return StringMatch(How.PREFIX, str(raw.get("prefix", "")), fold)

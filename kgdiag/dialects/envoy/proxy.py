@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from kgdiag.dialects.envoy.dump import Dump
-from kgdiag.dialects.envoy.filters import Matches, http_filters, route_filters
+from kgdiag.dialects.envoy.filters import Matches, http_filters
 from kgdiag.dialects.envoy.origin import origin_of, service_of
 from kgdiag.dialects.envoy.routes import route_config
 from kgdiag.model.obj import dig
@@ -30,6 +30,7 @@ from kgdiag.model.ref import Ref
 
 Json = Mapping[str, Any]
 _INBOUND, _OUTBOUND = 15006, 15001
+_ANY = ("0.0.0.0", "::", "")
 _KINDS: dict[str, Literal["eds", "static", "dns", "original_dst", "blackhole"]] = {
     "EDS": "eds",
     "STRICT_DNS": "dns",
@@ -62,6 +63,7 @@ def dump_proxy(
         inbound=read.inbound if sidecar else lambda _port: None,
         identity=_identity(dump),
         namespace=pod.namespace,
+        own_listener=read.own_listener,
     )
 
 
@@ -112,6 +114,25 @@ class _Reader:
             (self._listener(item) for item in self._dump.listeners if _port(item) == port and _bound(item)),
             None,
         )
+
+    def own_listener(self, endpoint: Endpoint) -> Listener | None:
+        """The listener of this proxy that an endpoint is: an internal one by name, else one of a socket."""
+        if endpoint.internal:
+            named = (item for item in self._dump.listeners if item.get("name") == endpoint.internal)
+            return next((self._listener(item) for item in named if "internal_listener" in item), None)
+        for item in self._dump.listeners:
+            if _port(item) == endpoint.port and _bound(item) and _port(item):
+                address = _address(item)
+                if endpoint.address == address or (
+                    address in _ANY and endpoint.address in ("127.0.0.1", "::1", *self._addresses())
+                ):
+                    return self._listener(item)
+        return None
+
+    def _addresses(self) -> Sequence[str]:
+        """The proxy's own addresses, by its node id."""
+        parts = self._dump.node.split("~")
+        return parts[1:2] if len(parts) > 2 else ()
 
     def inbound(self, port: int) -> Listener | None:
         return self.listener_at(_INBOUND)
@@ -166,36 +187,43 @@ class _Reader:
             if kind == "HttpConnectionManager":
                 return self._http(config, ahead)
             if kind == "TcpProxy":
-                return TcpConnections(_tcp_clusters(config), http_filters(ahead, self._matches))
+                return TcpConnections(_tcp_clusters(config), http_filters(ahead, self._matches).filters)
             ahead.append(item)
-        return TcpConnections((), http_filters(ahead, self._matches))
+        return TcpConnections((), http_filters(ahead, self._matches).filters)
 
     def _http(self, config: Json, ahead: Sequence[Json]) -> HttpConnections:
         name = str(dig(config, "rds.route_config_name", ""))
         inline = config.get("route_config")
+        chain = http_filters([*ahead, *(config.get("http_filters") or ())], self._matches)
+        matching = config.get("strip_matching_host_port") is True
+        hops = config.get("xff_num_trusted_hops") or 0
         return HttpConnections(
             make_route_config=lambda: self._route_config(
                 name, inline if isinstance(inline, Mapping) else None
             ),
-            filters=http_filters([*ahead, *(config.get("http_filters") or ())], self._matches),
+            filters=chain.filters,
             normalize_path=config.get("normalize_path") is True,
             merge_slashes=config.get("merge_slashes") is True,
             escaped_slashes=_ESCAPED.get(str(config.get("path_with_escaped_slashes_action")), "keep"),
+            strip_port="any" if config.get("strip_any_host_port") is True else "own" if matching else "no",
+            strip_dot=config.get("strip_trailing_host_dot") is True,
+            trusts_forwarded=config.get("use_remote_address") is not True or hops > 0,
+            faults=chain.faults,
+            cors=chain.cors,
+            cors_first=chain.cors_first,
         )
 
     def _route_config(self, name: str, inline: Json | None) -> RouteConfig:
         raw = inline if inline is not None else self._dump.routes.get(name)
         key = name or str((raw or {}).get("name", ""))
         if raw is None:
-            return RouteConfig(name, ())
+            gone = "routes" in self._dump.missing
+            return RouteConfig(name, (), unknown=f"the dump has no routes, so not {name}" if gone else None)
         if inline is not None:
-            return route_config(raw, self._route_filters)
+            return route_config(raw)
         if key not in self._routes:
-            self._routes[key] = route_config(raw, self._route_filters)
+            self._routes[key] = route_config(raw)
         return self._routes[key]
-
-    def _route_filters(self, host: Json, route: Json) -> Any:
-        return route_filters(host, route, self._matches)
 
     def _tls(self, raw: Any, match: ChainMatch, network: HttpConnections | TcpConnections) -> ServerTls:
         config = dig(raw, "typed_config", {}) if isinstance(raw, Mapping) else {}
@@ -260,7 +288,8 @@ class _Reader:
             for item in group.get("lb_endpoints") or ():
                 socket = dig(item, "endpoint.address.socket_address", {})
                 address, number = str(socket.get("address", "")), socket.get("port_value")
-                tunnel = dig(item, "endpoint.address.envoy_internal_address.endpoint_id")
+                inner = dig(item, "endpoint.address.envoy_internal_address", {})
+                tunnel = inner.get("endpoint_id")
                 if tunnel:
                     address, _, text = str(tunnel).rpartition(":")
                     number = int(text) if text.isdigit() else None
@@ -273,6 +302,7 @@ class _Reader:
                         health=_health(health),
                         tls=matched and _speaks_mesh_tls(item),
                         hostname=str(dig(item, "endpoint.hostname", "")),
+                        internal="" if tunnel else str(inner.get("server_listener_name", "")),
                     )
                 )
         return tuple(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from kgdiag.dialects.envoy.match import route_match, string_match
@@ -15,17 +15,16 @@ from kgdiag.model.proxy import (
     Fault,
     Forward,
     HeaderEdits,
-    HttpFilter,
     PathRewrite,
     Redirect,
     Route,
     RouteConfig,
+    RouteMatch,
     VirtualHost,
     WeightedCluster,
 )
 
 Json = Mapping[str, Any]
-RouteFilters = Callable[[Json, Json], tuple[HttpFilter, ...]]  # of (virtual host, route)
 
 _REDIRECTS = {"FOUND": 302, "SEE_OTHER": 303, "TEMPORARY_REDIRECT": 307, "PERMANENT_REDIRECT": 308}
 _NOT_FOUND = {"NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
@@ -36,23 +35,26 @@ _APPEND = {
 }
 
 
-def route_config(raw: Json, filters: RouteFilters) -> RouteConfig:
+def route_config(raw: Json) -> RouteConfig:
     """A RouteConfiguration; routes are parsed when their virtual host is asked for."""
+    own = _settings(raw)
     return RouteConfig(
         name=str(raw.get("name", "")),
-        virtual_hosts=tuple(_virtual_host(item, filters) for item in raw.get("virtual_hosts") or ()),
+        virtual_hosts=tuple(_virtual_host(item, own) for item in raw.get("virtual_hosts") or ()),
         ignore_port=raw.get("ignore_port_in_host_matching") is True,
         request_headers=edits(raw, "request"),
         response_headers=edits(raw, "response"),
+        specific_last=raw.get("most_specific_header_mutations_wins") is True,
+        unknown="a header picks its virtual host" if raw.get("vhost_header") else None,
     )
 
 
-def _virtual_host(raw: Json, filters: RouteFilters) -> VirtualHost:
+def _virtual_host(raw: Json, above: Json) -> VirtualHost:
     tls: dict[str, Literal["none", "all", "external"]] = {"ALL": "all", "EXTERNAL_ONLY": "external"}
     return VirtualHost(
         name=str(raw.get("name", "")),
         domains=tuple(str(domain) for domain in raw.get("domains") or ()),
-        make_routes=lambda: tuple(_route(raw, item, filters) for item in raw.get("routes") or ()),
+        make_routes=lambda: _routes(raw, {**above, **_settings(raw)}),
         require_tls=tls.get(str(raw.get("require_tls")), "none"),
         origin=origin_of(raw),
         request_headers=edits(raw, "request"),
@@ -60,8 +62,17 @@ def _virtual_host(raw: Json, filters: RouteFilters) -> VirtualHost:
     )
 
 
-def _route(host: Json, raw: Json, filters: RouteFilters) -> Route:
-    config = {**(host.get("typed_per_filter_config") or {}), **(raw.get("typed_per_filter_config") or {})}
+def _routes(host: Json, above: Json) -> tuple[Route, ...]:
+    matcher = host.get("matcher")
+    if isinstance(matcher, Mapping):
+        unknown = RouteMatch(dynamic=("its matcher tree says so, which is not evaluated here",))
+        return (Route(unknown, Direct(404), name="matcher"),)
+    return tuple(_route(host, item, above) for item in host.get("routes") or ())
+
+
+def _route(host: Json, raw: Json, above: Json) -> Route:
+    config = {**above, **_settings(raw)}
+    cors = {**_own(host, "cors"), **_own(raw, "cors")} or _config_of(config, "cors")
     return Route(
         match=route_match(raw.get("match") or {}),
         action=_action(raw),
@@ -69,21 +80,32 @@ def _route(host: Json, raw: Json, filters: RouteFilters) -> Route:
         name=str(raw.get("name") or ""),
         request_headers=edits(raw, "request"),
         response_headers=edits(raw, "response"),
-        fault=_fault(_settings(config, "fault")),
-        cors=_cors(_settings(config, "cors")),
-        filters=filters(host, raw),
+        fault=fault(_config_of(config, "fault")),
+        cors=_cors(cors),
         mirrors=tuple(
             WeightedCluster(str(item.get("cluster")))
             for item in dig(raw, "route.request_mirror_policies", [])
             if isinstance(item, Mapping) and item.get("cluster")
         ),
+        overrides=config,
     )
 
 
-def _settings(config: Json, name: str) -> Json:
+def _settings(raw: Json) -> Json:
+    """What one level has for the chain's filters, by their names."""
+    found = raw.get("typed_per_filter_config")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _own(raw: Json, name: str) -> Json:
+    return _config_of(_settings(raw), name)
+
+
+def _config_of(config: Json, name: str) -> Json:
     for key, value in config.items():
         if (key == f"envoy.filters.http.{name}" or key.endswith(f"/{name}")) and isinstance(value, Mapping):
-            return value
+            inner = value.get("config")
+            return inner if isinstance(inner, Mapping) else value
     return {}
 
 
@@ -108,6 +130,9 @@ def _forward(route: Json) -> Forward:
             _weighted(item) for item in route["weighted_clusters"].get("clusters") or () if item.get("weight")
         )
     literal = route.get("host_rewrite_literal")
+    header = route.get("host_rewrite_header")
+    pattern = route.get("host_rewrite_path_regex")
+    plugin = route.get("cluster_specifier_plugin") or route.get("inline_cluster_specifier_plugin")
     return Forward(
         clusters=clusters,
         host_rewrite=str(literal) if literal else None,
@@ -117,6 +142,12 @@ def _forward(route: Json) -> Forward:
         timeout=str(route["timeout"]) if "timeout" in route else None,
         retries=str(dig(route, "retry_policy.retry_on", "")) or None,
         upgrade=tuple(str(item.get("upgrade_type")) for item in route.get("upgrade_configs") or ()),
+        host_header=str(header).lower() if header else None,
+        host_regex=(str(dig(pattern, "pattern.regex", "")), str(pattern.get("substitution", "")))
+        if isinstance(pattern, Mapping)
+        else None,
+        cluster_header=str(route["cluster_header"]).lower() if route.get("cluster_header") else None,
+        dynamic="a cluster specifier plugin picks its cluster" if plugin else "",
     )
 
 
@@ -160,14 +191,23 @@ def _redirect(raw: Json) -> Redirect:
 
 def edits(raw: Json, which: str) -> HeaderEdits:
     """``request_headers_to_add`` and ``…_to_remove`` of one level, or those of the response."""
-    ops = []
+    ops, kept = [], []
     for item in raw.get(f"{which}_headers_to_add") or ():
         name, value = str(dig(item, "header.key", "")).lower(), str(dig(item, "header.value", ""))
         how = _APPEND.get(str(item.get("append_action")), "add" if item.get("append") is not False else "set")
         ops.append((how, name, value))
+        if item.get("keep_empty_value") is True:
+            kept.append((how, name, value))
+    if not ops and not raw.get(f"{which}_headers_to_remove"):
+        return _NO_EDITS
     return HeaderEdits(
-        tuple(ops), tuple(str(name).lower() for name in raw.get(f"{which}_headers_to_remove") or ())
+        tuple(ops),
+        tuple(str(name).lower() for name in raw.get(f"{which}_headers_to_remove") or ()),
+        frozenset(kept),
     )
+
+
+_NO_EDITS = HeaderEdits()
 
 
 def percent(raw: Any) -> float:
@@ -178,7 +218,8 @@ def percent(raw: Any) -> float:
     return float(raw.get("numerator", 0)) / scale
 
 
-def _fault(raw: Json) -> Fault | None:
+def fault(raw: Json) -> Fault | None:
+    """An HTTPFault, None for an empty one."""
     if not raw:
         return None
     status = dig(raw, "abort.http_status")
