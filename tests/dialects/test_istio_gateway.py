@@ -575,6 +575,21 @@ def test_a_gateway_without_pods_is_what_its_selector_describes() -> None:
     assert answer(EDGE + gateway(server(80)), question) == ([8080], ())
 
 
+def test_gateways_of_one_name_without_pods_do_not_share_a_proxy() -> None:
+    text = (
+        EDGE
+        + gateway(server(80), namespace="a")
+        + gateway(server(9999), namespace="b", selector="istio: other")
+    )
+
+    def question(world: World) -> list[list[int]]:
+        found = [world.get(kinds.ISTIO_GATEWAY, namespace, "public") for namespace in ("a", "b")]
+        proxies = [declared_proxy(world, one) for one in found if one]
+        return [list(one.ports()) for one in proxies if one]
+
+    assert answer(text, question) == [[8080], [9999]]
+
+
 INGRESS = """
 apiVersion: networking.k8s.io/v1
 kind: Ingress

@@ -321,6 +321,20 @@ def test_host_rewrites(more: str, host: str | None) -> None:
     assert not route.request_headers.ops
 
 
+def test_weighted_destinations_keep_their_own_host_beside_the_routes() -> None:
+    """Which of the two wins is Envoy's matter: measured with Istio 1.31, the route's."""
+    action = forward(
+        only("""
+- rewrite: {authority: route.example}
+  route:
+  - {destination: {host: web}, weight: 1, headers: {request: {set: {Host: own.example}}}}
+  - {destination: {host: web}, weight: 1}
+""")
+    )
+    assert action.host_rewrite == "route.example"
+    assert [item.host_rewrite for item in action.clusters] == ["own.example", None]
+
+
 @pytest.mark.parametrize(
     ("rewrite", "expected"),
     [

@@ -84,7 +84,8 @@ def gateway_proxy(world: World, pod: Obj) -> Proxy | None:
     found = [*made, *in_scope(world, mesh, world.all(kinds.ISTIO_GATEWAY))]
     world.all(kinds.VIRTUAL_SERVICE)  # asked for early: whatever comes in needs them
     world.all(kinds.SERVICE, pod.namespace)
-    return world.memo(("istio gateway proxy", pod.ref), lambda: proxy_for(world, mesh, pod, found))
+    key = ("istio gateway proxy", pod.ref, str(pod.labels))  # pods of declared_proxy may share a name
+    return world.memo(key, lambda: proxy_for(world, mesh, pod, found))
 
 
 def proxy_for(world: World, mesh: Mesh, pod: Obj, gateways: Sequence[Obj]) -> Proxy:
@@ -511,7 +512,7 @@ class _RouteConfig:
             state.world,
             state.mesh,
             state.index,
-            ("istio virtual hosts", state.pod.ref, name, shape),
+            ("istio virtual hosts", state.pod.ref, str(state.pod.labels), name, shape),
             lambda: _Grouping(state, servers),
         )
 
