@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-import re2
-
 from kgdiag.dialects.gateway_api.backends import BackendRef, backend_refs
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj, dig
@@ -153,6 +151,8 @@ def regex(pattern: str) -> StringMatch:
 
 def is_re2(pattern: str) -> bool:
     """Whether a pattern is RE2, which is what Envoy takes."""
+    import re2  # only routes with patterns pay for the library
+
     options = re2.Options()
     options.log_errors = False
     try:
