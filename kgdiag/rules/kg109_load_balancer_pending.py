@@ -32,7 +32,7 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.read import Origin
 from kgdiag.rules.base import Rule, Scope, rule
 
-_LOCAL = {
+LOCAL = {
     "kind": "run cloud-provider-kind, or install MetalLB",
     "minikube": "run `minikube tunnel` and leave it running",
 }
@@ -48,7 +48,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             continue
         if world.origin is Origin.FILES and not isinstance(service.get("status.loadBalancer"), Mapping):
             continue
-        place = _cluster(world)
+        place = cluster_maker(world)
         ports = service_ports(service)
         node = next((port.node_port for port in ports if port.node_port), None)
         first = ports[0].port if ports else 80
@@ -59,10 +59,10 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             "no address (EXTERNAL-IP is pending)"
             + (f": {known}" if known else ": no load balancer answered for it")
             + (f"; node port {node} is open on every node" if node else ""),
-            severity=Severity.INFO if place in _LOCAL else Severity.WARNING,
+            severity=Severity.INFO if place in LOCAL else Severity.WARNING,
             evidence=[service.evidence("spec.type"), service.evidence("status.loadBalancer")],
-            fix=f"{_LOCAL[place]}; meanwhile {forward}"
-            if place in _LOCAL
+            fix=f"{LOCAL[place]}; meanwhile {forward}"
+            if place in LOCAL
             else f"read why: kubectl describe svc {service.name} -n {service.namespace}; meanwhile {forward}",
             verify=[
                 commands.get(
@@ -73,7 +73,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
         )  # fmt: skip
 
 
-def _cluster(world: World) -> str:
+def cluster_maker(world: World) -> str:
     """What the nodes say the cluster is, ``""`` where they do not."""
     return next(filter(None, map(_maker, world.all(kinds.NODE, optional=True))), "")
 
