@@ -1,7 +1,7 @@
 """Speed and memory, each against a floor or a peer of the same run; prints a Markdown table, judges nothing.
 
     python benchmarks/run.py                    # what needs no cluster
-    python benchmarks/run.py --live SVC NS      # explain of a Service against `kubectl get --raw` of the same reads
+    python benchmarks/run.py --live SVC NS      # explain of a Service against the same reads by kubectl
     python benchmarks/run.py --istioctl         # check against `istioctl analyze`, on files
 
 Times are of whole processes: the median of several runs, in processor seconds and on the clock.
@@ -84,7 +84,8 @@ def graph(folder: Path) -> None:
         "from kgdiag.graph.ask import ask; from kgdiag.graph.relations import out_of;"
         "s = app.open_files([sys.argv[1]], namespace=None, complete=True);"
         "kinds = {r.source for r in all_relations()};"
-        "ask(s.source, s.world, lambda w: [list(out_of(w, o, all_relations())) for k in kinds for o in w.all(k)])"
+        "every = all_relations();"
+        "ask(s.source, s.world, lambda w: [list(out_of(w, o, every)) for k in kinds for o in w.all(k)])"
     )
     read = "import sys; from kgdiag.collect.files import read_files; read_files([sys.argv[1]])"
     once = cost([PYTHON, "-c", script, half], 3)
@@ -130,9 +131,8 @@ def live(service: str, namespace: str) -> None:
         [PYTHON, "-c", script, service, namespace], capture_output=True, text=True, check=True
     )
     said = json.loads(found.stdout)
-    print(
-        f"| requests of `explain svc/{service}` | {said['requests']} requests, {said['bytes'] / 1e3:.0f} kB | | |"
-    )
+    size = f"{said['requests']} requests, {said['bytes'] / 1e3:.0f} kB"
+    print(f"| requests of `explain svc/{service}` | {size} | | |")
     paths = said["paths"]
     if not paths:
         return
@@ -146,8 +146,8 @@ def live(service: str, namespace: str) -> None:
 
     walls = sorted(_repeat(raw, 5))
     peer = statistics.median(walls)
-    print(f"| `explain svc/{service}`, live | {ours.wall:.2f} s wall | {len(paths)} × `kubectl get --raw` in parallel: "
-          f"{peer:.2f} s wall | {ours.wall / peer:.2f} × wall |")  # fmt: skip
+    same = f"{len(paths)} × `kubectl get --raw` in parallel: {peer:.2f} s wall"
+    print(f"| `explain svc/{service}` | {ours.wall:.2f} s wall | {same} | {ours.wall / peer:.2f} × wall |")
 
 
 def _repeat(measure: Callable[[], float], times: int) -> list[float]:
@@ -204,9 +204,8 @@ def main() -> None:
             help_page()
             graph(folder)
             traces(folder)
-    print(
-        f"\npeak memory of the measured processes: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB"
-    )
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"\npeak memory of the measured processes: {peak:.0f} MB")
 
 
 if __name__ == "__main__":

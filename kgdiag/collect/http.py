@@ -72,16 +72,22 @@ class Deadline:
 
 @dataclass(slots=True)
 class Statistics:
-    """What was asked of the server: requests sent, those of them that were repetitions, bytes received."""
+    """What was asked of the server: requests sent, those of them that were repetitions, bytes received.
+
+    ``paths`` are the requests' paths in the order of sending.
+    """
 
     requests: int = 0
     retries: int = 0
     bytes: int = 0
+    paths: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def add(self, *, requests: int = 0, retries: int = 0, received: int = 0) -> None:
+    def add(self, *, path: str = "", retries: int = 0, received: int = 0) -> None:
         with self._lock:
-            self.requests += requests
+            if path:
+                self.requests += 1
+                self.paths.append(path)
             self.retries += retries
             self.bytes += received
 
@@ -168,7 +174,7 @@ class Http:
             headers["Accept-Encoding"] = "gzip"
         url = f"{self.server}{path}?{urlencode(query)}" if query else f"{self.server}{path}"
         connect = CONNECT_TIMEOUT if left is None else left
-        self.statistics.add(requests=1)
+        self.statistics.add(path=url.removeprefix(self.server))
         try:
             response = self._pool.request(
                 "GET",
