@@ -6,10 +6,11 @@ from kgdiag.dialects.istio import clusters
 from kgdiag.dialects.istio.mesh import mesh_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
-from kgdiag.model.proxy import ClientTls, Cluster, Excluded
+from kgdiag.model.proxy import ClientTls, Cluster, Excluded, Health
 from tests.support import answer
 
 REVIEWS = "reviews.prod.svc.cluster.local"
+MUTUAL = "trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}"
 V1, V2 = "{name: v1, labels: {version: v1}}", "{name: v2, labels: {version: v2}}"
 BASE = """
 apiVersion: v1
@@ -48,6 +49,17 @@ apiVersion: v1
 kind: Pod
 metadata: {name: plain-1, namespace: bare, labels: {app: plain}}
 spec: {containers: [{name: app, image: example/app}]}
+"""
+ISTIOD_1_20 = """
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: istiod, namespace: istio-system, labels: {app: istiod}}
+spec:
+  selector: {matchLabels: {app: istiod}}
+  template:
+    metadata: {labels: {app: istiod}}
+    spec: {containers: [{name: discovery, image: "docker.io/istio/pilot:1.20.1"}]}
 """
 RULE = """
 ---
@@ -294,20 +306,7 @@ spec: {type: ExternalName, externalName: reviews.prod.svc.cluster.local, ports: 
     name = "outbound|80||alias.shop.svc.cluster.local"
     made, why = ask_cluster(alias, name)
     assert made is None and "alias" in why[0].reason
-    old = (
-        alias
-        + """
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: istiod, namespace: istio-system, labels: {app: istiod}}
-spec:
-  selector: {matchLabels: {app: istiod}}
-  template:
-    metadata: {labels: {app: istiod}}
-    spec: {containers: [{name: discovery, image: "docker.io/istio/pilot:1.20.1"}]}
-"""
-    )
+    old = alias + ISTIOD_1_20
     before = known(old, name)
     assert (before.kind, before.tls, before.external) == ("dns", ClientTls.PLAIN, True)
     assert [one.hostname for one in before.endpoints] == [REVIEWS]
@@ -385,9 +384,48 @@ metadata: {name: reviews-2, namespace: prod, labels: {app: reviews, version: v1}
 spec: {nodeName: node-1, containers: [{name: app, image: example/app}]}
 status: {phase: Running, podIP: 10.1.1.2, conditions: [{type: Ready, status: "False"}]}
 """
+    told = known(text, f"outbound|80||{REVIEWS}")
+    assert {one.pod.name: one.health for one in told.endpoints if one.pod} == {
+        "reviews-1": Health.HEALTHY,
+        "reviews-2": Health.UNHEALTHY,
+    }
+    assert not told.panic
+    spilled = rule("o", "prod", "{host: reviews, trafficPolicy: {outlierDetection: {minHealthPercent: 30}}}")
+    for more in (spilled, ISTIOD_1_20):
+        made = known(text + more, f"outbound|80||{REVIEWS}")
+        assert [one.pod and one.pod.name for one in made.endpoints] == ["reviews-1"]
+        assert [one.ref.name for one in made.excluded] == ["reviews-2"]
+
+
+def test_sidecars_get_no_tls_where_the_certificate_is_a_secret() -> None:
+    text = rule("r", "prod", "{host: reviews, trafficPolicy: {tls: {mode: SIMPLE, credentialName: ca}}}")
+    assert known(text, f"outbound|80||{REVIEWS}").tls is ClientTls.PLAIN
+    chosen = rule(
+        "r", "shop",
+        f"{{host: {REVIEWS}, workloadSelector: {{matchLabels: {{app: client}}}},"
+        " trafficPolicy: {tls: {mode: SIMPLE, credentialName: ca}}}",
+    )  # fmt: skip
+    assert known(chosen, f"outbound|80||{REVIEWS}").tls is ClientTls.SIMPLE
+
+
+def test_a_backend_tls_policy_counts_unless_a_rule_says_otherwise() -> None:
+    text = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: secure, namespace: prod}
+spec:
+  targetRefs: [{group: "", kind: Service, name: reviews}]
+  validation: {hostname: reviews.example, wellKnownCACertificates: System}
+"""
     made = known(text, f"outbound|80||{REVIEWS}")
-    assert [one.pod and one.pod.name for one in made.endpoints] == ["reviews-1"]
-    assert [one.ref.name for one in made.excluded] == ["reviews-2"]
+    assert (made.tls, made.sni) == (ClientTls.SIMPLE, "reviews.example")
+    assert "BackendTLSPolicy" in [one.ref.kind for one in made.origins]
+    assert known(text + ISTIOD_1_20, f"outbound|80||{REVIEWS}").tls is ClientTls.AUTO
+    own = text + rule("r", "prod", f"{{host: reviews, {MUTUAL}}}")
+    assert known(own, f"outbound|80||{REVIEWS}").tls is ClientTls.MESH
+    theirs = text + rule("r", "shop", f"{{host: {REVIEWS}}}")
+    assert known(theirs, f"outbound|80||{REVIEWS}").tls is ClientTls.AUTO
 
 
 def test_protocols_of_service_ports() -> None:

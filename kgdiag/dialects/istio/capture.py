@@ -40,10 +40,11 @@ class Capture:
     """The settings of one pod: what its init container was told, else its annotations, else the defaults."""
 
     settings: Mapping[str, str]
+    addresses: tuple[str, ...] = ()  # the pod's own, which it reaches over its loopback device
 
     def outbound(self, address: str, port: int) -> bool:
         """Whether the sidecar takes a connection to this destination. Host names count as any address."""
-        if self._mode() == "NONE" or _local(address):
+        if self._mode() == "NONE" or _local(address) or address in self.addresses:
             return False
         if str(port) in self._list("excludeOutboundPorts"):
             return False
@@ -80,7 +81,8 @@ def capture_of(pod: Obj) -> Capture:
         arguments = container.get("args")
         if container.get("name") in _INIT and isinstance(arguments, list):
             found.update(_arguments([str(item) for item in arguments]))
-    return Capture(found)
+    own = (pod.text("status.podIP"), *(str(one.get("ip")) for one in pod.maps("status.podIPs")))
+    return Capture(found, tuple(dict.fromkeys(one for one in own if one)))
 
 
 def _arguments(words: list[str]) -> dict[str, str]:

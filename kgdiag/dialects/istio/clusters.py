@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kgdiag.dialects.gateway_api.backends import BackendTls, backend_tls
 from kgdiag.dialects.istio import destination_rules as rules
 from kgdiag.dialects.istio import registry, security
 from kgdiag.dialects.istio.mesh import Mesh, has_sidecar, is_gateway_pod, is_waypoint
@@ -118,7 +119,7 @@ def known_service(world: World, mesh: Mesh, pod: Obj, host: str, port: int) -> S
     visible = [one for one in registry.named(world, mesh, host) if _told(world, mesh, pod, scope, one, port)]
     if not visible:
         return None
-    gateway = is_gateway_pod(pod) or is_waypoint(pod)
+    gateway = _is_gateway(pod)
     ordered = sorted(
         visible, key=lambda one: (not gateway and one.namespace != pod.namespace, not one.kubernetes, one.age)
     )
@@ -135,7 +136,9 @@ def known_service(world: World, mesh: Mesh, pod: Obj, host: str, port: int) -> S
 def _told(world: World, mesh: Mesh, pod: Obj, scope: Scope, service: Service, port: int) -> bool:
     if not registry.exported(service, pod.namespace):
         return False
-    if scope.sidecar is None or scope.shows(service):
+    if scope.sidecar is None or any(
+        entry.port in (None, port) and scope.shows(service, entry) for entry in scope.egress
+    ):
         return True
     # what a VirtualService that is shown sends to is shown with it
     return any(
@@ -285,7 +288,7 @@ def _outbound(world: World, mesh: Mesh, pod: Obj, name: str, found: _Found) -> C
         return None  # istiod makes no DNS cluster without a name to resolve
     dnat = "|" not in name
     tls, sni, tls_origin = (
-        (ClientTls.PLAIN, None, None) if dnat else _tls(world, mesh, found, passthrough, instances)
+        (ClientTls.PLAIN, None, None) if dnat else _tls(world, mesh, pod, found, passthrough, instances)
     )
     return Cluster(
         name=name,
@@ -310,8 +313,7 @@ def _passthrough(pod: Obj, found: _Found) -> bool:
     balancer = rules.setting_of(found.choice.rule, found.port.number, found.subset_name, "loadBalancer")
     if balancer is not None and balancer.value.get("simple") == "PASSTHROUGH":
         return True
-    gateway = is_gateway_pod(pod) or is_waypoint(pod)
-    return found.service.resolution is Resolution.PASSTHROUGH and not gateway
+    return found.service.resolution is Resolution.PASSTHROUGH and not _is_gateway(pod)
 
 
 def _origins(found: _Found, tls: Origin | None) -> Iterator[Origin]:
@@ -336,15 +338,44 @@ def _origins(found: _Found, tls: Origin | None) -> Iterator[Origin]:
         yield tls
 
 
+def _is_gateway(pod: Obj) -> bool:
+    return is_gateway_pod(pod) or is_waypoint(pod)
+
+
+def _backend_tls(world: World, mesh: Mesh, pod: Obj, found: _Found) -> BackendTls | None:
+    """The BackendTLSPolicy that counts here: istiod makes a rule of it in the Service's own namespace.
+
+    So a rule of the client's namespace goes before it, and it goes before wildcards and the root namespace.
+    Source: istio pilot/pkg/config/kube/gateway/backend_policies.go.
+    """
+    service, port, rule = found.service, found.port.service_port, found.choice.rule
+    supported = mesh.since(1, 28) or mesh.switch("PILOT_ENABLE_ALPHA_GATEWAY_API", False)
+    if port is None or not service.kubernetes or not supported:
+        return None
+    if rule is not None:
+        where = rule.objs[0].namespace
+        if where == pod.namespace and where != service.namespace:
+            return None
+    return backend_tls(world, service.obj, port)
+
+
 def _tls(
-    world: World, mesh: Mesh, found: _Found, passthrough: bool, instances: Sequence[Endpoint]
+    world: World, mesh: Mesh, pod: Obj, found: _Found, passthrough: bool, instances: Sequence[Endpoint]
 ) -> tuple[ClientTls, str | None, Origin | None]:
     """What the cluster speaks, by the DestinationRule, else by auto mTLS; the SNI and what decided."""
     service, port = found.service, found.port
     mesh_sni = f"outbound_.{port.number}_.{found.subset_name}_.{service.host}"
     setting = rules.setting_of(found.choice.rule, port.number, found.subset_name, "tls")
+    if setting is None and (backend := _backend_tls(world, mesh, pod, found)) is not None:
+        mode_of = ClientTls.PLAIN if backend.problem and not _is_gateway(pod) else ClientTls.SIMPLE
+        return mode_of, backend.sni or None, backend.origin
     if setting is not None:
         mode = str(setting.value.get("mode") or "DISABLE")
+        secret = str(setting.value.get("credentialName") or "")
+        selected = found.choice.rule is not None and found.choice.rule.selector is not None
+        if mode in ("SIMPLE", "MUTUAL") and secret and not secret.startswith("configmap://"):
+            # sidecars may not read Secrets, so that istiod gives them no TLS at all
+            mode = mode if selected or _is_gateway(pod) else "DISABLE"
         tls = _MODES.get(mode, ClientTls.PLAIN)
         field = f"{setting.part}.mode" if "mode" in setting.value else setting.part
         origin = Origin(setting.obj.ref, setting.part, (setting.obj.evidence(field),))
@@ -484,12 +515,25 @@ class _Endpoints:
             return Health.HEALTHY, ""
         if address.terminating and address.serving:
             return Health.DRAINING, "it is shutting down"
-        if self.mesh.switch("PILOT_SEND_UNHEALTHY_ENDPOINTS", False):
+        if self._sends_unhealthy():
             return Health.UNHEALTHY, ""
         return (
             Health.UNHEALTHY,
             f"it is not ready ({address.why_not})" if address.why_not else "it is not ready",
         )
+
+    def _sends_unhealthy(self) -> bool:
+        """Whether the proxy is told of endpoints that are not ready; it never sends requests to them."""
+        mesh, found = self.mesh, self.found
+        if mesh.switch("PILOT_SEND_UNHEALTHY_ENDPOINTS", False) or found.service.obj.text(
+            "spec.trafficDistribution"
+        ):
+            return True
+        number, subset = found.port.number, found.subset_name
+        outlier = rules.setting_of(found.choice.rule, number, subset, "outlierDetection")
+        least = outlier.value.get("minHealthPercent") if outlier else None
+        by_default = mesh.since(1, 31) and mesh.switch("PILOT_AUTO_SEND_UNHEALTHY_ENDPOINTS", True)
+        return by_default and not (isinstance(least, int) and least > 0)
 
     def _elsewhere(self, address: Address) -> str:
         node = self.pod.text("spec.nodeName")

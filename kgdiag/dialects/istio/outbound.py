@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 from kgdiag.dialects.istio import registry, routes
@@ -172,12 +173,27 @@ class Outbound(View):
                 chain = replace(chain, match=ChainMatch())
             return self._listener(f"{bound}_{port}", bound, port, [chain])
         owner = self._owner(entry, address, port)
-        if owner is None:
-            return self._virtual(port)
-        chains = self._tcp_chains(entry, owner, declared, bound=entry.bind or address, taken=set())
-        if declared.auto:
-            chains.append(self._http_chain(lambda: self.detected_config(entry, owner, declared)))
-        return self._listener(f"{entry.bind or address}_{port}", entry.bind or address, port, chains)
+        bound = entry.bind or (address if owner is not None and owner.addresses else ANY_IP)
+        mates = [owner] if owner is not None and owner.addresses else self._without_address(entry)
+        taken: set[object] = set()
+        chains = [
+            chain
+            for one in mates
+            for chain in self._tcp_chains(entry, one, declared, bound=bound, taken=taken)
+        ]
+        if declared.auto and mates:
+            chains.append(self._http_chain(partial(self.detected_config, entry, mates[0], declared)))
+        return self._listener(f"{bound}_{port}", bound, port, chains) if chains else self._virtual(port)
+
+    def _without_address(self, entry: Egress) -> list[Service]:
+        """The services of an entry that share the listener of every address: headless ones and the like."""
+        found = registry.everything(self.world, self.mesh)
+        return [
+            one
+            for one in found
+            if self.scope.shows(one, entry) and not one.addresses and one.resolution is not Resolution.ALIAS
+            and (not one.kubernetes or one.headless)
+        ]  # fmt: skip
 
     def _listener(self, name: str, address: str, port: int, chains: Sequence[FilterChain]) -> Listener:
         """A chain that matches everything becomes the default one; else unknown connections fall through."""

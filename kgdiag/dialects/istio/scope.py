@@ -108,7 +108,7 @@ def scope_of(world: World, mesh: Mesh, pod: Obj) -> Scope:
     return Scope(
         namespace=pod.namespace,
         sidecar=chosen,
-        egress=_egress(chosen, pod.namespace) or (EVERYTHING,),
+        egress=_egress(mesh, chosen, pod.namespace) or (EVERYTHING,),
         # an outboundTrafficPolicy without a mode is REGISTRY_ONLY, the enum's zero value
         outbound=str(policy.get("mode") or "REGISTRY_ONLY") if has_policy else mesh.outbound,
         egress_proxy=proxy if isinstance(proxy, Mapping) else None,
@@ -145,8 +145,9 @@ def _selector(sidecar: Obj) -> Mapping[str, Any] | None:
     return sidecar.mapping("spec.workloadSelector.labels")
 
 
-def _egress(sidecar: Obj, namespace: str) -> tuple[Egress, ...]:
+def _egress(mesh: Mesh, sidecar: Obj, namespace: str) -> tuple[Egress, ...]:
     found = []
+    takes_away = mesh.since(1, 31)  # before, a namespace ~… was one that nothing is in
     for index, raw in enumerate(sidecar.maps("spec.egress")):
         hosts: dict[str, tuple[str, ...]] = {}
         without: dict[str, tuple[str, ...]] = {}
@@ -155,7 +156,7 @@ def _egress(sidecar: Obj, namespace: str) -> tuple[Egress, ...]:
             if not slash:
                 continue
             target = hosts
-            if where.startswith("~"):  # ~/* shows nothing; from 1.28 on ~ns/host takes away
+            if where.startswith("~") and takes_away:
                 target, where = without, where[1:] or "*"
             where = namespace if where == "." else where
             target[where] = (*target.get(where, ()), host.lower())

@@ -135,7 +135,7 @@ def _served(world: World, mesh: Mesh, pod: Obj, port: int) -> _Served:
     if not claims:
         return passing
     first, index = claims[0]
-    protocol = first.ports[index].protocol
+    protocol = first.ports[index].protocol.replace("UDP", "TCP")  # istiod makes TCP chains of UDP ports too
     losers = [
         Excluded(
             service.obj.ref,
@@ -172,8 +172,6 @@ def _claims(world: World, mesh: Mesh, pod: Obj, port: int) -> Iterator[tuple[Ser
     found += [one for one in registry.entries(world, mesh) if _entry_selects(one, pod)]
     for service in sorted(found, key=lambda one: one.age):
         for at, declared in enumerate(service.ports):
-            if declared.protocol == "UDP":
-                continue
             if declared.service_port is not None:
                 target = resolve_target(pod, declared.service_port)
             else:
