@@ -14,14 +14,18 @@ __all__ = [
     "target_text", "workload_name",
 ]  # fmt: skip
 
-_IRREGULAR = {"policy": "policies", "class": "classes", "is": "are", "was": "were", "has": "have"}
+_IRREGULAR = {"is": "are", "was": "were", "has": "have"}
 
 
 def many(number: int, word: str) -> str:
     """The word, in the plural where it has to be."""
     if number == 1:
         return word
-    return _IRREGULAR.get(word) or f"{word}{'es' if word.endswith(('s', 'x', 'ch')) else 's'}"
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}{'es' if word.endswith(('s', 'x', 'ch')) else 's'}"
 
 
 def count(number: int, word: str) -> str:
