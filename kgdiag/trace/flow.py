@@ -109,21 +109,14 @@ def scaled(share: float, branches: Iterable[Branch]) -> list[Branch]:
 
 
 def merged(branches: Iterable[Branch]) -> list[Branch]:
-    """Branches of one set of endpoints, with those that differ in nothing but their pods made one."""
+    """Branches of one set of endpoints, with those made one that differ in nothing but their pods.
+
+    What is delivered counts as the same where pods get the same request by the same kind of way; of what is
+    not, reasons and losers have to agree too.
+    """
     found: dict[object, Branch] = {}
     for branch in branches:
-        key = (
-            tuple(
-                (_who(hop.object), hop.action, "" if _is_pod(hop.object) else hop.detail, hop.rejected)
-                for hop in branch.hops
-            ),
-            replace(
-                branch.outcome,
-                pods=(),
-                reason=_what(branch),
-                blame=tuple(_who(ref) for ref in branch.outcome.blame),
-            ),
-        )
+        key = _likeness(branch)
         other = found.get(key)
         if other is None:
             found[key] = branch
@@ -132,6 +125,19 @@ def merged(branches: Iterable[Branch]) -> list[Branch]:
             outcome = replace(other.outcome, pods=pods)
             found[key] = replace(other, weight=other.weight + branch.weight, outcome=outcome)
     return list(found.values())
+
+
+def _likeness(branch: Branch) -> object:
+    if branch.outcome.result is Result.DELIVERED:
+        actions = tuple(hop.action for hop in branch.hops)
+        last = branch.hops[-1].request if branch.hops else None
+        return actions, last, replace(branch.outcome, pods=(), reason="", blame=())
+    hops = tuple(
+        (_who(hop.object), hop.action, "" if _is_pod(hop.object) else hop.detail, hop.rejected)
+        for hop in branch.hops
+    )
+    blame = tuple(_who(ref) for ref in branch.outcome.blame)
+    return hops, replace(branch.outcome, pods=(), reason=_what(branch), blame=blame, fix="")
 
 
 def _what(branch: Branch) -> str:
@@ -170,9 +176,7 @@ def response_headers(levels: Iterable[HeaderEdits]) -> ResponseHeaders:
     return ResponseHeaders(
         set=tuple((name, way.present[0]) for name, way in steady if not way.keeps and way.present),
         add=tuple(
-            (name, value)
-            for name, way in steady
-            for value in (way.present if way.keeps else way.present[1:])
+            (name, value) for name, way in steady for value in (way.present if way.keeps else way.present[1:])
         ),
         remove=tuple(name for name, way in steady if not way.keeps and not way.present),
         conditional=tuple(
