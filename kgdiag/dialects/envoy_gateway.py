@@ -297,8 +297,8 @@ class EnvoyGateway(Provider):
             action=action,
             origin=match.origin,
             name=name,
-            request_headers=header_edits(match.filter("RequestHeaderModifier"), ("add", "set")),
-            response_headers=header_edits(match.filter("ResponseHeaderModifier"), ("add", "set")),
+            request_headers=header_edits(match.filter("RequestHeaderModifier"), ("add", "set"), once=True),
+            response_headers=header_edits(match.filter("ResponseHeaderModifier"), ("add", "set"), once=True),
             cors=cors(match.filter("CORS")) or policies.security_cors(security),
             fault=policies.fault(self._policies(place, BACKEND_TRAFFIC_POLICY, match, listener)),
             mirrors=tuple(_mirrors(match)) if isinstance(action, Forward) else (),
@@ -801,7 +801,7 @@ def _backend_filter_problem(ref: BackendRef) -> str:
 
 def _backend_edits(ref: BackendRef, key: str) -> HeaderEdits:
     settings = next((item[key] for item in ref.filters if isinstance(item.get(key), Mapping)), None)
-    return header_edits(settings, ("add", "set"))
+    return header_edits(settings, ("add", "set"), once=True)
 
 
 def _backend_host(ref: BackendRef) -> str | None:

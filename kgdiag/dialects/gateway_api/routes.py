@@ -208,11 +208,16 @@ def precedence(match: Match) -> tuple[int, int, int, int]:
 
 
 def header_edits(
-    settings: Mapping[str, Any] | None, order: Sequence[str] = ("set", "add"), *, by_name: bool = False
-) -> HeaderEdits:  # fmt: skip
+    settings: Mapping[str, Any] | None,
+    order: Sequence[str] = ("set", "add"),
+    *,
+    by_name: bool = False,
+    once: bool = False,
+) -> HeaderEdits:
     """A header modifier filter; ``by_name`` sorts each group by name, as istiod does.
 
-    Of equal names in one group the first counts.
+    Of equal names in one group the first counts; with ``once`` a name counts in one group only, the first
+    in ``order`` (Envoy Gateway 1.9.1: a name under both ``add`` and ``set`` is added, measured).
     """
     if not settings:
         return HeaderEdits()
@@ -220,7 +225,9 @@ def header_edits(
     for how in order:
         group: dict[str, str] = {}
         for item in _maps(settings.get(how)):
-            group.setdefault(str(item.get("name") or "").lower(), str(item.get("value", "")))
+            name = str(item.get("name") or "").lower()
+            if not (once and any(op[1] == name for op in ops)):
+                group.setdefault(name, str(item.get("value", "")))
         ops += [(how, *pair) for pair in (sorted(group.items()) if by_name else group.items())]
     remove = settings.get("remove")
     names = [str(name).lower() for name in remove] if isinstance(remove, list) else []
