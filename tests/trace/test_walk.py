@@ -617,11 +617,6 @@ def test_passthrough_of_a_sidecar_goes_where_the_client_meant() -> None:
 def test_pods_that_get_the_same_request_are_one_path_whatever_guards_them() -> None:
     """Two workloads of one Service, one with a permissive sidecar: the outcome is one."""
     text = TEXT.replace("labels: {app: web}", "labels: {app: web, v: '1'}", 1)
-    bare = [
-        only(
-            ask(
-                http(route("/")), "http://shop.com", proxy("web-1", "apps", [], [], role="sidecar"), text=text
-            )
-        )
-    ]
-    assert [one.name for one in bare[0].outcome.pods] == ["web-1", "web-2"]
+    guarded = proxy("web-1", "apps", [], [], role="sidecar")
+    path = only(ask(http(route("/")), "http://shop.com", guarded, text=text))
+    assert [one.name for one in path.outcome.pods] == ["web-1", "web-2"]
