@@ -15,7 +15,7 @@ from typing import cast
 from kgdiag.dialects.istio import registry, routes
 from kgdiag.dialects.istio.hosts import overlap
 from kgdiag.dialects.istio.registry import Port, Resolution, Service
-from kgdiag.dialects.istio.scope import Egress, mesh_routes, route_hosts
+from kgdiag.dialects.istio.scope import Egress, mesh_routes
 from kgdiag.dialects.istio.virtual_hosts import (
     UNREAD,
     Later,
@@ -241,8 +241,9 @@ class Outbound(View):
         return chains
 
     def _l4_services(self, entry: Egress, service: Service) -> Iterator[Obj]:
+        """The VirtualServices for a service's TCP and TLS: here istiod minds the case of their hosts."""
         for route in mesh_routes(self.world, self.mesh, self.scope, entry):
-            if any(overlap(host, service.host) for host in route_hosts(self.mesh, route)):
+            if any(overlap(host, service.host) for host in routes.hosts_of(route, self.mesh)):
                 yield route
 
     def _tls(
