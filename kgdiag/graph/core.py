@@ -117,7 +117,8 @@ def resolve_target(pod: Obj, port: ServicePort) -> int | None:
     if isinstance(port.target, int):
         return port.target
     for container in containers(pod):
-        for declared in container.get("ports") or ():
+        ports = container.get("ports")
+        for declared in ports if isinstance(ports, list) else ():
             if not isinstance(declared, Mapping) or declared.get("name") != port.target:
                 continue
             if str(declared.get("protocol") or "TCP") == port.protocol:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from kgdiag.graph.world import World
-from kgdiag.model.finding import Command, Finding, Severity
+from kgdiag.model.finding import Command, Fault, Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Evidence, Obj
+from kgdiag.model.patch import Patch
 from kgdiag.model.ref import Ref
 
 DOCS = "https://kgdiag.dev/rules/{id}"
@@ -79,6 +80,9 @@ class Rule:
         verify: Iterable[Command] = (),
         equivalents: Iterable[str] | None = None,
         consequences: Iterable[str] = (),
+        patch: Patch | None = None,
+        causes: Iterable[Fault] = (),
+        follows: Iterable[Fault] = (),
     ) -> Finding:
         """A finding of this rule, with the rule's severity unless another is given."""
         return Finding(
@@ -93,6 +97,9 @@ class Rule:
             equivalents=tuple(self.equivalents if equivalents is None else equivalents),
             docs=self.docs,
             consequences=tuple(consequences),
+            patch=patch,
+            causes=tuple(causes),
+            follows=tuple(follows),
         )
 
 

@@ -65,7 +65,7 @@ def gone_or_unseen(world: World, kind: Kind, namespace: str, name: str) -> tuple
 
 def near(name: str, candidates: Iterable[str], count: int = 1) -> list[str]:
     """The candidates nearest to a name, best first; nothing where none is near."""
-    return get_close_matches(name, sorted(set(candidates)), n=count, cutoff=0.75)
+    return get_close_matches(name, sorted({str(one) for one in candidates}), n=count, cutoff=0.75)
 
 
 def namesakes(world: World, kind: Kind, name: str, *, but: str = "") -> list[Obj]:
@@ -85,12 +85,12 @@ def namesakes(world: World, kind: Kind, name: str, *, but: str = "") -> list[Obj
 def group_by(
     world: World, key: object, items: Sequence[Obj], keys: Callable[[Obj], Iterable[Any]]
 ) -> dict[Any, list[Obj]]:
-    """Objects by each of their keys, made once a World."""
+    """Objects by each of their keys, as text; made once a World."""
 
     def collect() -> dict[Any, list[Obj]]:
         found: dict[Any, list[Obj]] = {}
         for item in items:
-            for value in dict.fromkeys(keys(item)):
+            for value in dict.fromkeys(str(key) for key in keys(item)):
                 found.setdefault(value, []).append(item)
         return found
 
@@ -122,6 +122,11 @@ def listed(words: Iterable[str], limit: int = 3) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def texts(value: Any) -> list[str]:
+    """The entries of a list as text; nothing where the value is no list."""
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def mappings(value: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -83,8 +83,11 @@ def translate(world: World, pod: Obj, number: int) -> tuple[int, Target | None]:
 def candidates(world: World, pod: Obj, number: int) -> Iterator[tuple[Obj, ServicePort]]:
     """The Service ports of a gateway pod with this number, oldest Service first."""
     for target in targets(world, pod):
-        if target.port == number:
-            yield target.service, service_ports(target.service)[target.index]
+        if target.port != number:
+            continue
+        for port in service_ports(target.service):
+            if port.index == target.index:
+                yield target.service, port
 
 
 def merged(world: World, pod: Obj) -> Merged:

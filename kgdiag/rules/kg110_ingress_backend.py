@@ -47,7 +47,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             name = str(service["name"])
             port = service.get("port")
             port = port if isinstance(port, Mapping) else {}
-            key = (name, port.get("number"), port.get("name"))
+            key = (name, str(port.get("number")), str(port.get("name")))
             if key in done:
                 continue
             done.add(key)

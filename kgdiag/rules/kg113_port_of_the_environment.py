@@ -47,9 +47,10 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
         for pod in pods_of(world, service)[:1]:
             told = dict(_told(world, pod))
             declared = {
-                entry.get("containerPort")
+                number
                 for container in containers(pod)
                 for _, entry in mappings(container.get("ports"))
+                if isinstance(number := entry.get("containerPort"), int)
             }
             if len(set(told.values())) != 1 or ports[0].target in (*told.values(), *declared):
                 continue

@@ -29,7 +29,7 @@ from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.rules.base import Rule, Scope, rule
-from kgdiag.rules.common import gone_or_unseen, listed, mappings, namesakes, near, prove_gone
+from kgdiag.rules.common import gone_or_unseen, listed, mappings, namesakes, near, prove_gone, texts
 from kgdiag.rules.istio import find_gateway
 
 
@@ -57,8 +57,8 @@ def named_gateways(route: Obj) -> Iterator[tuple[str, str]]:
     for kind in ("http", "tls", "tcp"):
         for at, entry in mappings(route.get(("spec", kind))):
             for number, match in mappings(entry.get("match")):
-                for index, name in enumerate(match.get("gateways") or ()):
-                    yield f"spec.{kind}[{at}].match[{number}].gateways[{index}]", str(name)
+                for index, name in enumerate(texts(match.get("gateways"))):
+                    yield f"spec.{kind}[{at}].match[{number}].gateways[{index}]", name
 
 
 def _missing(self: Rule, world: World, route: Obj, field: str, written: str, name: str) -> Iterable[Finding]:

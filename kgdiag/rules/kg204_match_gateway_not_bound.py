@@ -26,7 +26,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.rules.base import Rule, Scope, rule
-from kgdiag.rules.common import listed, mappings
+from kgdiag.rules.common import listed, mappings, texts
 from kgdiag.rules.istio import find_gateway
 
 
@@ -43,7 +43,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
         for kind in ("http", "tls", "tcp"):
             for at, entry in mappings(route.get(("spec", kind))):
                 for number, match in mappings(entry.get("match")):
-                    named = [gateway_name(str(name), route.namespace) for name in match.get("gateways") or ()]
+                    named = [gateway_name(name, route.namespace) for name in texts(match.get("gateways"))]
                     if not named or bound & set(named):
                         continue
                     if not any(name == "mesh" or find_gateway(world, name) for name in named):

@@ -392,7 +392,7 @@ def _allows(
         if not _port_allowed(rule.get("ports"), pod, port):
             continue
         entries = rule.get(peers)
-        if not entries or any(
+        if not isinstance(entries, list) or not entries or any(
             isinstance(one, Mapping) and _is_peer(world, policy, one, other) for one in entries
         ):
             return True
@@ -400,7 +400,7 @@ def _allows(
 
 
 def _port_allowed(ports: Any, pod: Obj, port: int) -> bool:
-    if not ports:
+    if not isinstance(ports, list) or not ports:
         return True
     for entry in ports:
         if not isinstance(entry, Mapping) or str(entry.get("protocol") or "TCP") != "TCP":
