@@ -113,7 +113,7 @@ def header_matches(match: ValueMatch, request: Request) -> bool:
     presence is what it says."""
     values = request_headers(request, match.name)
     if match.match is None or match.match.how is How.PRESENT:
-        return bool(values) != match.invert
+        return (bool(values) or match.missing_is_empty) != match.invert
     if not values:
         if not match.missing_is_empty:
             return False

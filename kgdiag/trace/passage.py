@@ -6,6 +6,7 @@ istio pilot/pkg/networking/core/listener_builder.go (fault and CORS stand behind
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from kgdiag.model.proxy import (
     Cluster,
     Direct,
     Endpoint,
+    Fault,
     FilterChain,
     FilterRequest,
     Forward,
@@ -49,10 +51,15 @@ from kgdiag.trace.envoy import (
     MESH_TCP_ALPN,
     Hello,
     edit,
+    expanded,
     find_virtual_host,
+    first_value,
     location,
+    merged_slashes,
     normalize,
     rewrite_path,
+    substituted,
+    without_port,
 )
 from kgdiag.trace.flow import (
     Branch,
@@ -60,9 +67,10 @@ from kgdiag.trace.flow import (
     Front,
     behind,
     merged,
+    response_headers,
     scaled,
 )
-from kgdiag.trace.match import miss, string_matches
+from kgdiag.trace.match import compiled, miss, string_matches
 
 _DEEPEST = 24
 _BEHIND = 100  # filters of this stage on judge after fault injection and CORS
@@ -75,6 +83,8 @@ if TYPE_CHECKING:
 
 _PLAIN = "let the client speak plaintext to this port (http, or tls.mode DISABLE in its DestinationRule)"
 _SECURE = "let the client speak TLS to this port (https, or a DestinationRule with tls), or serve plaintext"
+# What Envoy's codecs take for a Host. Source: nghttp2_check_authority.
+_AUTHORITY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:\[\]%@]+")
 _NAMED = 6  # as many domains as a sentence takes
 
 
@@ -102,6 +112,7 @@ class Passage:
             chain.origin.ref if chain.origin else listener.origins[0].ref if listener.origins else proxy.pod
         )
         self.sni: str | None = None
+        self.scheme = "http"
         self.remarks: list[str] = []
         self.pod = walk.world.get(kinds.POD, proxy.pod.namespace, proxy.pod.name)
 
@@ -242,6 +253,7 @@ class Passage:
             peer=flow.peer,
             local_port=self.port,
             http=http,
+            scheme=self.scheme,
         )
         for one in sorted(filters, key=lambda item: item.stage):
             ruling = one.judge(asked)
@@ -286,22 +298,45 @@ class Passage:
         early = self._unparsable(flow, tls) or self._paths(connections, flow, tls)
         if early is not None:
             return early
-        flow = flow.to(request=_normalized(connections, flow.request))
+        tls = self._forwarded(connections, flow, tls)
+        request = _normalized(connections, _stripped(connections, flow.request, self.port))
+        flow = flow.to(request=_schemed(request, tls=tls), forwarded=self.scheme)
         if self.inbound is not None:
             return self._inbound(connections, flow)
         config = connections.route_config
+        if config.unknown:
+            return self.walk.unknown(flow, self.at, config.unknown)
         found = find_virtual_host(config, flow.request.authority)
         if found is not None and found[0].require_tls != "none" and not tls:
-            return self._judge(connections.filters, flow, http=True) or self._to_https(found[0], flow)
+            return self._judge(_filters(connections, None), flow, http=True) or self._to_https(found[0], flow)
         route = _first_route(found[0], flow.request) if found else None
-        filters = (*connections.filters, *(route.filters if route else ()))
+        filters = _filters(connections, route)
         early = self._judge([one for one in filters if one.stage < _BEHIND], flow, http=True)
         if early is not None:
-            return early
+            return (
+                early if found is None or route is None else _answered(early, (config, found[0], route), flow)
+            )
         if found is None or route is None:
             late = self._judge([one for one in filters if one.stage >= _BEHIND], flow, http=True)
             return late or self._no_route(config, found[0] if found else None, flow)
+        if not (connections.faults and connections.cors):
+            route = replace(
+                route,
+                fault=route.fault if connections.faults else None,
+                cors=route.cors if connections.cors else None,
+            )
         return self._take(config, found[0], found[1], route, filters, flow, tls)
+
+    def _forwarded(self, connections: HttpConnections, flow: Flow, tls: bool) -> bool:
+        """Whether the request counts as https: by its connection, or by a trusted X-Forwarded-Proto.
+
+        Source: envoy source/common/http/conn_manager_utility.cc, mutateRequestHeaders.
+        """
+        said = flow.request.header("x-forwarded-proto") or flow.forwarded
+        if connections.trusts_forwarded and (said or "").lower() in ("http", "https"):
+            tls = (said or "").lower() == "https"
+        self.scheme = "https" if tls else "http"
+        return tls
 
     def _inbound(self, connections: HttpConnections, flow: Flow) -> list[Branch]:
         assert self.inbound is not None
@@ -318,19 +353,21 @@ class Passage:
         if not flow.request.is_http:
             reason = f"port {self.port} of {self.proxy.pod} expects HTTP and gets other bytes"
             return self.walk.refused(flow, self.at, reason, truth=self.proxy.truth)
-        if not flow.request.authority:
-            return self.walk.refused(
-                flow, self.at, "the request has no Host", status=400, envoy=True, truth=self.proxy.truth
-            )
+        if not flow.request.authority or not _AUTHORITY.fullmatch(flow.request.authority):
+            what = f"Host {flow.request.authority} is none" if flow.request.authority else "there is no Host"
+            return self.walk.refused(flow, self.at, what, status=400, envoy=True, truth=self.proxy.truth)
         return None
 
     def _paths(self, connections: HttpConnections, flow: Flow, tls: bool) -> list[Branch] | None:
         """What Envoy answers to a path before it looks for a route."""
         path = flow.request.path
-        if not path.startswith("/") and path != "*":
+        if not path.startswith("/"):
             return self.walk.refused(
-                flow, self.at, f"path {path} is not absolute", status=400, envoy=True, truth=self.proxy.truth
+                flow, self.at, f"path {path} is not absolute", status=404, envoy=True, truth=self.proxy.truth
             )
+        if connections.normalize_path and "%00" in path:
+            reason = f"path {path} cannot be normalized"
+            return self.walk.refused(flow, self.at, reason, status=400, envoy=True, truth=self.proxy.truth)
         escaped = any(mark in path.lower() for mark in ("%2f", "%5c"))
         if not escaped or connections.escaped_slashes in ("keep", "decode"):
             return None
@@ -343,20 +380,20 @@ class Passage:
                 envoy=True,
                 truth=self.proxy.truth,
             )
-        target = replace(flow.request, path=_decoded(path)).target
-        where = f"{'https' if tls else 'http'}://{flow.request.authority}{target}"
+        where = _normalized(replace(connections, escaped_slashes="decode"), flow.request).target
         return self.walk.refused(
             flow,
             self.at,
             f"path {path} holds escaped slashes: redirect to the decoded path",
             status=307,
             location=where,
+            envoy=True,
             action=Act.REDIRECTS,
             truth=self.proxy.truth,
         )
 
     def _to_https(self, host: VirtualHost, flow: Flow) -> list[Branch]:
-        where = location(Redirect(scheme="https"), flow.request, None, tls=False)
+        where = f"https://{flow.request.authority}{flow.request.target}"  # the port in Host stays
         at = host.origin.ref if host.origin else self.at
         evidence = host.origin.evidence if host.origin else ()
         return self.walk.refused(
@@ -365,6 +402,7 @@ class Passage:
             f"plaintext is redirected to {where}",
             status=301,
             location=where,
+            envoy=True,
             action=Act.REDIRECTS,
             evidence=evidence,
             truth=self.proxy.truth,
@@ -461,7 +499,8 @@ class Passage:
         branches = [*self._faults(levels, route, filters, flow, at)]
         left = 1.0 - sum(branch.weight for branch in branches)
         if left > 1e-9:
-            ways = self._late(route, filters, flow, at) or self._act(levels, route, flow, tls, at)
+            late = self._late(route, filters, flow, at)
+            ways = _answered(late, levels, flow) if late else self._act(levels, route, flow, tls, at)
             branches += scaled(left, ways)
         return behind([hop], branches)
 
@@ -482,6 +521,13 @@ class Passage:
         share = min(fault.abort_percent, 100.0) / 100
         return scaled(
             share,
+            self._fault(levels, fault, flow, at),
+        )
+
+    def _fault(
+        self, levels: tuple[RouteConfig, VirtualHost, Route], fault: Fault, flow: Flow, at: Ref
+    ) -> list[Branch]:
+        return _answered(
             self.walk.refused(
                 flow,
                 at,
@@ -492,6 +538,8 @@ class Passage:
                 action=Act.ANSWERS,
                 truth=self.proxy.truth,
             ),
+            levels,
+            flow,
         )
 
     def _late(self, route: Route, filters: Sequence[HttpFilter], flow: Flow, at: Ref) -> list[Branch] | None:
@@ -518,8 +566,7 @@ class Passage:
     def _act(
         self, levels: tuple[RouteConfig, VirtualHost, Route], route: Route, flow: Flow, tls: bool, at: Ref
     ) -> list[Branch]:
-        config, host, _ = levels
-        answers = (route.response_headers, host.response_headers, config.response_headers)
+        answers = _answers(levels, None, flow.request)
         evidence = route.origin.evidence if route.origin else ()
         if isinstance(route.action, Redirect):
             where = location(route.action, flow.request, route.match.path, tls=tls)
@@ -529,6 +576,7 @@ class Passage:
                 f"{_named(route, at)} redirects to {where}",
                 status=route.action.status,
                 location=where,
+                envoy=True,
                 action=Act.REDIRECTS,
                 truth=self.proxy.truth,
                 response=(*answers, *flow.response),
@@ -557,7 +605,11 @@ class Passage:
         flow: Flow,
         at: Ref,
     ) -> list[Branch]:
-        config, host, _ = levels
+        if action.dynamic:
+            return self.walk.unknown(flow, at, f"{_named(route, at)}: {action.dynamic}")
+        if action.cluster_header:
+            name = first_value(flow.request, action.cluster_header) or ""
+            action = replace(action, clusters=(WeightedCluster(name),))
         shares = [one for one in action.clusters if one.weight > 0] or list(action.clusters[:1])
         if len(action.clusters) > 1 and not any(one.weight > 0 for one in action.clusters):
             shares = []
@@ -574,18 +626,11 @@ class Passage:
         total = sum(max(one.weight, 0) for one in shares) or 1
         branches: list[Branch] = []
         for share in shares:
-            request = edit(
-                flow.request,
-                (share.request_headers, route.request_headers, host.request_headers, config.request_headers),
-            )
+            request = edit(flow.request, [one.request_headers for one in _levels(levels, share)])
             request = _rewritten(share, action, route, request)
-            answers = (
-                share.response_headers,
-                route.response_headers,
-                host.response_headers,
-                config.response_headers,
-            )
-            onward = flow.to(request=request, front=Front("envoy", http=True))
+            answers = _answers(levels, share, flow.request)
+            answers_too = (*answers, *flow.response)  # the proxy's own answers have them too
+            onward = flow.to(request=request, front=Front("envoy", http=True), response=answers_too)
             hops = [
                 hop
                 for hop in (
@@ -594,7 +639,7 @@ class Passage:
                 )
                 if hop
             ]
-            ways = self._cluster(share, onward, action, http=True, answers=answers)
+            ways = self._cluster(share, onward, action, http=True)
             weight = 1.0 if len(shares) == 1 else share.weight / total
             branches += scaled(weight, behind(hops, ways))
         return branches
@@ -923,7 +968,7 @@ def _normalized(connections: HttpConnections, request: Request) -> Request:
     if connections.normalize_path:
         path = normalize(path, merge_slashes=connections.merge_slashes)
     elif connections.merge_slashes:
-        path = normalize(path, merge_slashes=True)
+        path = merged_slashes(path)
     return request if path == request.path else replace(request, path=path)
 
 
@@ -933,13 +978,92 @@ def _decoded(path: str) -> str:
     return path
 
 
+def _stripped(connections: HttpConnections, request: Request, port: int) -> Request:
+    """The request with what the connection manager strips from its Host.
+
+    Source: envoy source/common/http/conn_manager_utility.cc, maybeNormalizeHost; header_utility.cc.
+    """
+    authority = request.authority
+    bare = without_port(authority)
+    number = authority[len(bare) + 1 :]
+    if number and not number.isdigit():
+        bare, number = authority, ""
+    if connections.strip_dot and bare.endswith("."):
+        bare = bare[:-1]
+        authority = f"{bare}:{number}" if number else bare
+    if connections.strip_port == "any" or (connections.strip_port == "own" and number == str(port)):
+        authority = bare
+    return request if authority == request.authority else replace(request, authority=authority)
+
+
+def _filters(connections: HttpConnections, route: Route | None) -> tuple[HttpFilter, ...]:
+    """The filters that judge a request to a route: the chain's, as the route has them, and its own."""
+    found = []
+    for one in connections.filters:
+        own = route.overrides.get(one.key) if route is not None and one.key else None
+        made = one.override(own) if own is not None and one.override else one if one.enabled else None
+        if made is not None:
+            found.append(made)
+    return (*found, *(route.filters if route is not None else ()))
+
+
+Levels = tuple[RouteConfig, VirtualHost, Route]
+
+
+def _levels(
+    levels: Levels, share: WeightedCluster | None
+) -> list[RouteConfig | VirtualHost | Route | WeightedCluster]:
+    """The levels of header edits in the order in which Envoy applies them."""
+    ordered = levels if levels[0].specific_last else levels[::-1]
+    return [share, *ordered] if share is not None else [*ordered]
+
+
+def _answers(levels: Levels, share: WeightedCluster | None, request: Request) -> tuple[HeaderEdits, ...]:
+    """What is done to answers on a route."""
+    return tuple(
+        expanded(one.response_headers, request)
+        for one in _levels(levels, share)
+        if one.response_headers.ops or one.response_headers.remove
+    )
+
+
+def _answered(branches: list[Branch], levels: Levels, flow: Flow) -> list[Branch]:
+    """What the proxy answers itself for a request that it would forward gets the route's header edits too
+    (measured on Envoy 1.40), those of its weighted clusters among them."""
+    action = levels[2].action
+    if not isinstance(action, Forward):
+        return branches
+    shares = [one for one in action.clusters if one.weight > 0]
+    if not any(one.response_headers.ops or one.response_headers.remove for one in shares):
+        return _with_answers(branches, (*_answers(levels, None, flow.request), *flow.response))
+    total = sum(one.weight for one in shares)
+    return merged(
+        branch
+        for share in shares
+        for branch in scaled(
+            share.weight / total,
+            _with_answers(branches, (*_answers(levels, share, flow.request), *flow.response)),
+        )
+    )
+
+
+def _with_answers(branches: list[Branch], edits: tuple[HeaderEdits, ...]) -> list[Branch]:
+    found = response_headers(edits)
+    return [replace(one, outcome=replace(one.outcome, response_headers=found)) for one in branches]
+
+
 def _first_route(host: VirtualHost, request: Request) -> Route | None:
     return next((route for route in host.routes if miss(route.match, request) is None), None)
 
 
 def _rewritten(share: WeightedCluster, action: Forward, route: Route, request: Request) -> Request:
     """Host and path after the rewrites of a destination, or of its route."""
-    host = share.host_rewrite or action.host_rewrite
+    host = action.host_rewrite
+    if not host and action.host_header:
+        host = first_value(request, action.host_header)
+    if not host and action.host_regex and (pattern := compiled(action.host_regex[0])) is not None:
+        host = substituted(pattern, action.host_regex[1], request.path)
+    host = host or share.host_rewrite  # measured with Istio 1.31: the route's wins over the destination's
     if host:
         request = replace(request, authority=host)
     rewrite = share.path_rewrite or action.path_rewrite

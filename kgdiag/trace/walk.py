@@ -89,7 +89,7 @@ class Walker:
     ) -> list[Branch]:
         """One branch that ends here. ``envoy`` says that an Envoy answers, so that gRPC gets its own form."""
         grpc = None
-        if envoy and status is not None and location is None and is_grpc(flow.request):
+        if envoy and status is not None and is_grpc(flow.request):
             status, grpc = 200, grpc_status(status)
         outcome = Outcome(
             Result.REFUSED,

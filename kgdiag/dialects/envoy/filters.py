@@ -180,7 +180,9 @@ def _fault(config: Json) -> Callable[[FilterRequest], Ruling]:
     elif found.abort_percent >= 100:
         whole = Ruling(Verdict.DENY, f"{words} answers {found.abort_status}", found.abort_status, flag="FI")
     else:
-        whole = Ruling(Verdict.UNKNOWN, f"{words} answers {found.abort_percent:g} % with {found.abort_status}")
+        whole = Ruling(
+            Verdict.UNKNOWN, f"{words} answers {found.abort_percent:g} % with {found.abort_status}"
+        )
     return lambda _request: whole
 
 

@@ -195,6 +195,8 @@ def edits(raw: Json, which: str) -> HeaderEdits:
     for item in raw.get(f"{which}_headers_to_add") or ():
         name, value = str(dig(item, "header.key", "")).lower(), str(dig(item, "header.value", ""))
         how = _APPEND.get(str(item.get("append_action")), "add" if item.get("append") is not False else "set")
+        if not value and item.get("keep_empty_value") is not True:
+            continue
         ops.append((how, name, value))
         if item.get("keep_empty_value") is True:
             kept.append((how, name, value))
@@ -234,7 +236,7 @@ def fault(raw: Json) -> Fault | None:
 
 def _cors(raw: Json) -> Cors | None:
     origins: Sequence[Any] = raw.get("allow_origin_string_match") or ()
-    if not origins:
+    if not raw:
         return None
     credentials = raw.get("allow_credentials")
     return Cors(
