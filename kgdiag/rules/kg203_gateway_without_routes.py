@@ -35,7 +35,7 @@ from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import group_by, known_everywhere, workload_name
-from kgdiag.rules.istio import by_gateway, gateway_pods, gateways_on
+from kgdiag.rules.istio import by_gateway, find_gateway, gateway_pods, gateways_on
 
 
 @rule(
@@ -53,6 +53,8 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
         if not gateway_pods(world, gateway):
             continue  # nothing runs it: KG107 says so
         near = _near(world, gateway, serving)
+        if near is not None and _names_another(world, near, gateway):
+            continue  # it means this Gateway and names one that does not exist: KG201 says so
         reason = f"; {near.ref} has its hosts and is bound to {', '.join(gateways_of(near))}" if near else ""
         yield self.finding(
             gateway.ref,
@@ -67,6 +69,15 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                 )
             ],
         )  # fmt: skip
+
+
+def _names_another(world: World, route: Obj, gateway: Obj) -> bool:
+    """Whether a VirtualService names a Gateway of this name that is not there."""
+    return any(
+        name.partition("/")[2] == gateway.name and find_gateway(world, name) is None
+        for name in gateways_of(route)
+        if name != "mesh"
+    )
 
 
 def _serves(server: Server) -> bool:
