@@ -120,6 +120,7 @@ class Hop:
             "truth": self.truth,
             "evidence": [item.to_json() for item in self.evidence],
             "rejected": [item.to_json() for item in self.rejected],
+            "verify": [item.to_json() for item in self.verify],
         }
         if self.request is not None:
             out["request"] = self.request.to_json()
