@@ -81,11 +81,16 @@ def open_files(
     return Session(source, world, chosen, all_kinds(), namespace is not None, all_namespaces)
 
 
-def open_cluster(options: Any, *, namespace: str | None, all_namespaces: bool = False) -> Session:
-    """A session with a live cluster (``ConnectionOptions``); raises ConnectionFailed or UsageError."""
+def open_cluster(
+    options: Any, *, namespace: str | None, all_namespaces: bool = False, ask_proxies: bool = False
+) -> Session:
+    """A session with a live cluster (``ConnectionOptions``); raises ConnectionFailed or UsageError.
+
+    ``ask_proxies`` allows what touches pods: port-forward and exec to the admin interface of their Envoys.
+    """
     from kgdiag.collect.cluster import connect
 
-    cluster = connect(options)
+    cluster = connect(options, ask_proxies=ask_proxies)
     chosen = namespace or cluster.default_namespace
     world = World(Origin.LIVE, home=(chosen,))
     return Session(cluster, world, chosen, all_kinds(), namespace is not None, all_namespaces)
@@ -181,13 +186,30 @@ def _listener_port(proxy: Proxy, question: Question) -> int:
 _ADMIN_PORTS = (15021, 15090, 15020, 19001, 19002, 19003)
 
 
-def trace(session: Session, question: Question, *, fail_on: Severity | None) -> Answer:
-    """Trace one request; raises UsageError for an entry that does not exist."""
+def trace(
+    session: Session, question: Question, *, fail_on: Severity | None, truth: str = "intent"
+) -> Answer:
+    """Trace one request; raises UsageError for an entry that does not exist.
+
+    ``truth`` is ``intent`` (as declared), ``effect`` (by what the proxies say), or ``both``: the paths of
+    effect, with a finding for each difference from what is declared.
+    """
     from kgdiag.trace import trace as trace_request
 
     def traced(world: World) -> Trace:
-        found = trace_request(world, question, dialects())
-        return replace(found, findings=_where_it_ends(world, found))
+        if truth == "intent":
+            found = trace_request(world, question, dialects())
+            return replace(found, findings=_where_it_ends(world, found))
+        from kgdiag.rules.effect import disagreements, refusals
+        from kgdiag.trace.effect import EffectWalker
+
+        found = trace_request(world, question, dialects(), EffectWalker)
+        findings = [*refusals(world), *_where_it_ends(world, found)]
+        if truth == "both":
+            intent = trace_request(world, question, dialects())
+            findings = [*disagreements(world, intent, found), *findings]
+        unique = {item.identity: item for item in findings}
+        return replace(found, findings=tuple(sorted(unique.values(), key=lambda item: item.sort_key)))
 
     return _answer(session.world, ask(session.source, session.world, traced), fail_on)
 

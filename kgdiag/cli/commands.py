@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from kgdiag import __version__
-from kgdiag.cli.options import FailOn, Format, Reading, reads
+from kgdiag.cli.options import FailOn, Format, Reading, TruthOf, reads
 from kgdiag.cli.output import print_answer, say, write
 from kgdiag.errors import KgdiagError, UsageError
 
@@ -102,6 +102,15 @@ def trace(
         str,
         typer.Option("--client-cert", metavar="CERT", help="What a TLS client presents: none, mesh, FILE."),
     ] = "none",
+    truth: Annotated[
+        TruthOf,
+        typer.Option(
+            "--truth",
+            help="intent: as declared, no pod is touched. effect: by the config of the proxies on the way, "
+            "read with GETs on their admin port through a port-forward, or an exec of pilot-agent where that "
+            "is not possible. both: effect, and where it differs from intent.",
+        ),
+    ] = TruthOf.INTENT,
 ) -> int:
     """The way of one request, hop by hop: which object decides what, and why all others lost.
 
@@ -124,9 +133,10 @@ def trace(
         question = asked(namespace=reading.namespace or "default")
         return _finish(application.trace_dump(question, fail_on=_severity(reading.fail_on)), reading)
     asked(namespace="default")  # a bad URL is said before a cluster is asked
-    session = _session(reading)
+    session = _session(reading, ask_proxies=truth is not TruthOf.INTENT)
     question = asked(namespace=session.namespace)
-    return _finish(application.trace(session, question, fail_on=_severity(reading.fail_on)), reading)
+    answer = application.trace(session, question, fail_on=_severity(reading.fail_on), truth=truth.value)
+    return _finish(answer, reading)
 
 
 @app.command("check")
@@ -192,7 +202,7 @@ def version() -> int:
     return 0
 
 
-def _session(reading: Reading):  # type: ignore[no-untyped-def]
+def _session(reading: Reading, *, ask_proxies: bool = False):  # type: ignore[no-untyped-def]
     from kgdiag import app as application
 
     if reading.filename:
@@ -215,7 +225,10 @@ def _session(reading: Reading):  # type: ignore[no-untyped-def]
         request_timeout=parse_timeout(reading.request_timeout),
     )
     return application.open_cluster(
-        options, namespace=reading.namespace, all_namespaces=reading.all_namespaces
+        options,
+        namespace=reading.namespace,
+        all_namespaces=reading.all_namespaces,
+        ask_proxies=ask_proxies,
     )
 
 

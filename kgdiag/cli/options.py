@@ -37,6 +37,14 @@ class FailOn(StrEnum):
     NEVER = "never"
 
 
+class TruthOf(StrEnum):
+    """By what proxies are walked."""
+
+    INTENT = "intent"
+    EFFECT = "effect"
+    BOTH = "both"
+
+
 @dataclass(frozen=True)
 class Reading:
     """What to read, as whom, and how to print it."""

@@ -24,6 +24,7 @@ from kgdiag.collect.workers import Workers
 from kgdiag.errors import ConnectionFailed
 from kgdiag.model.kinds import SECRET
 from kgdiag.model.obj import Obj, dig
+from kgdiag.model.proxies import PROXY_DUMP, SYNC_STATUS
 from kgdiag.model.read import Need, Origin, Read, Status
 
 PAGE = 500
@@ -34,21 +35,24 @@ RESTARTS = 2
 Params = list[tuple[str, str]]
 
 
-def connect(options: ConnectionOptions) -> Cluster:
-    """The cluster that the options lead to.
+def connect(options: ConnectionOptions, *, ask_proxies: bool = False) -> Cluster:
+    """The cluster that the options lead to. Pods are only touched (``collect.proxies``) with ``ask_proxies``.
 
     What is wrong with the options or the kubeconfig is raised here (UsageError, InputError,
     ConnectionFailed). Whether the server answers shows at the first ``read`` or ``catalogue``, which raise
     ConnectionFailed: the first reads are sent together with discovery, so that neither waits for the other.
     """
-    return Cluster(open_connection(options), options.request_timeout)
+    return Cluster(open_connection(options), options.request_timeout, ask_proxies=ask_proxies)
 
 
 class Cluster:
     """A live cluster: ``kgdiag.model.read.Source``. Reads in parallel, and nothing but reads."""
 
-    def __init__(self, connection: Connection, timeout: float | None) -> None:
+    def __init__(
+        self, connection: Connection, timeout: float | None, *, ask_proxies: bool = False
+    ) -> None:
         self.connection = connection
+        self.ask_proxies = ask_proxies
         self.timeout = timeout
         self._http = connection.http
         self._workers = Workers(PARALLEL)
@@ -144,6 +148,8 @@ class Cluster:
     def _read(self, need: Need) -> Read:
         """One need, with everything it takes, within the time limit. Runs in a worker thread."""
         deadline = Deadline(self.timeout)
+        if need.kind in (PROXY_DUMP, SYNC_STATUS):
+            return self._ask_proxy(need, deadline)
         if need.kind == SECRET and not (need.name and need.namespace):
             return Read(need, Status.FAILED, message="Secrets are read one at a time, by namespace and name")
         try:
@@ -158,6 +164,13 @@ class Cluster:
             return self._first_served(need, candidates, deadline)
         except GetFailed as error:
             return Read(need, Status.FAILED, message=str(error))
+
+    def _ask_proxy(self, need: Need, deadline: Deadline) -> Read:
+        if not self.ask_proxies:
+            return Read(need, Status.FAILED, message="proxies are not asked without --truth effect or both")
+        from kgdiag.collect.proxies import Proxies
+
+        return Proxies(self.connection, self._read).read(need, deadline)
 
     def _first_served(self, need: Need, candidates: list[Resource], deadline: Deadline) -> Read:
         for resource in candidates:

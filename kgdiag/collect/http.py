@@ -159,6 +159,10 @@ class Http:
         reply: Reply = retrying(self._once, path, query, accept, deadline)
         return reply
 
+    def headers(self) -> urllib3.HTTPHeaderDict:
+        """The headers that say who asks, as they go out with every request."""
+        return self._headers()
+
     def close(self) -> None:
         """Close every connection that is kept."""
         self._pool.clear()

@@ -37,13 +37,17 @@ _NODE_PORTS = range(30000, 32768)
 _KINDS = {"svc": "svc", "pod": "pod", "gateway": "gateway", "route": "route.route.openshift.io", "ing": "ing"}
 
 
-def trace(world: World, question: Question, dialects: Sequence[Dialect]) -> Trace:
+def trace(
+    world: World, question: Question, dialects: Sequence[Dialect], walker: type[Walker] = Walker
+) -> Trace:
     """The ways of one request. A pure function of the World: what it lacks is asked of it.
+
+    ``walker`` decides by what proxies are walked: as declared, or as they are (``trace.effect``).
 
     Raises UsageError for an entry or a client that is ambiguous, NotFoundError where there is none, and
     ReadFailed where it could not be read.
     """
-    return _Tracer(world, question, dialects).run()
+    return _Tracer(world, question, dialects, walker).run()
 
 
 def first_flow(question: Question, source: Obj | None) -> Flow:
@@ -88,12 +92,14 @@ class _Client:
 
 
 class _Tracer:
-    def __init__(self, world: World, question: Question, dialects: Sequence[Dialect]) -> None:
+    def __init__(
+        self, world: World, question: Question, dialects: Sequence[Dialect], walker: type[Walker]
+    ) -> None:
         self.world = world
         self.question = question
         self.dialects = dialects
         self.notes = Notes()
-        self.walk = Walker(world, dialects, self.notes)
+        self.walk = walker(world, dialects, self.notes)
 
     def run(self) -> Trace:
         try:
@@ -493,7 +499,7 @@ class _Tracer:
         """(Service, port, whether it ends on a listener of the Gateway) on the URL's port."""
         seen: set[tuple[Ref, int]] = set()
         for pod in pods:
-            proxy = self.walk.proxy_of(pod)
+            proxy = self.walk.declared(pod)
             services = services_of(self.world, pod)
             for service in sorted(services, key=lambda one: (not _public(one), one.ref)):
                 for declared in service_ports(service):
@@ -510,7 +516,7 @@ class _Tracer:
     ) -> Iterator[tuple[Ref, object, list[Branch]]]:
         """A Gateway whose pods no Service reaches on the URL's port."""
         for pod in pods:
-            proxy = self.walk.proxy_of(pod)
+            proxy = self.walk.declared(pod)
             if proxy is not None and _is_of(proxy.listener_at(port), gateway.ref):
                 self.notes.add(
                     f"no Service with port {port} leads to {gateway.ref}: taken straight to its pods"

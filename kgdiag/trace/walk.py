@@ -58,11 +58,16 @@ class Walker:
         self.world = world
         self.dialects = dialects
         self.notes = notes or Notes()
+        self.asked: dict[Ref, None] = {}  # pods that were asked for the config of their proxies
 
     # -- outcomes --------------------------------------------------------------------------------------
 
     def proxy_of(self, pod: Obj) -> Proxy | None:
-        """The proxy in a pod: of the first dialect that has one there."""
+        """The proxy in a pod that is walked through: as it is declared, for this walker."""
+        return self.declared(pod)
+
+    def declared(self, pod: Obj) -> Proxy | None:
+        """The proxy in a pod as objects declare it: of the first dialect that has one there."""
         for dialect in self.dialects:
             if dialect.proxy_of and (proxy := dialect.proxy_of(self.world, pod)):
                 return proxy
