@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from kgdiag.model.obj import Evidence
+from kgdiag.model.patch import Patch
 from kgdiag.model.ref import Ref
 
 
@@ -61,9 +62,17 @@ class Command:
         }
 
 
+# A fault that findings share: what is wrong (``missing``, ``selects-nothing``, …) and with which object.
+Fault = tuple[str, Ref]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding, as the contract's FINDING. Rules build it; nothing else decides severity or words."""
+    """One finding, as the contract's FINDING. Rules build it; nothing else decides severity or words.
+
+    ``causes`` are the faults that this finding is about, ``follows`` those that would explain it: where another
+    finding is about one of them, this one is a consequence and is listed under that one.
+    """
 
     rule: str
     name: str
@@ -76,6 +85,9 @@ class Finding:
     equivalents: tuple[str, ...] = ()
     docs: str = ""
     consequences: tuple[str, ...] = ()
+    patch: Patch | None = None
+    causes: tuple[Fault, ...] = ()
+    follows: tuple[Fault, ...] = ()
 
     @property
     def identity(self) -> tuple[str, Ref, str]:
@@ -100,4 +112,5 @@ class Finding:
             "equivalents": list(self.equivalents),
             "docs": self.docs,
             "consequences": list(self.consequences),
+            "patch": self.patch.to_json() if self.patch else None,
         }
