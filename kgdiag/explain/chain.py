@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kgdiag.explain.base import Context, Draft, standing
-from kgdiag.explain.words import readiness
+from kgdiag.explain.words import absent, readiness
 from kgdiag.graph.world import Missing
 from kgdiag.model import kinds
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
+from kgdiag.model.read import Origin
 from kgdiag.model.ref import Ref
 
 _WORKLOADS = ("Deployment", "StatefulSet")
@@ -34,7 +35,7 @@ class Step:
     def state(self) -> str:
         """Its own word, or that it is not there."""
         if self.obj is None:
-            return self.missing.value if self.missing else ""
+            return absent(self.missing) if self.missing else ""
         said = standing(self.obj)
         worst = _worst(self.obj)
         return f"{said}: {worst}" if worst and "Ready=" in said else said or "exists"
@@ -67,13 +68,14 @@ def step(
     """One link by its kind and name."""
     obj = context.world.get(kind, namespace, name, optional=True)
     ref = Ref(kind.group, kind.name, namespace if kind.namespaced else "", name)
-    return Step(
-        ref, obj, None if obj else context.world.missing(kind, namespace, name), what, depth, expected
-    )
+    missing = None if obj else context.world.missing(kind, namespace, name)
+    if missing is Missing.GONE and context.world.origin is Origin.FILES:
+        missing = Missing.NOT_IN_FILES  # what controllers make is seldom written down
+    return Step(ref, obj, missing, what, depth, expected)
 
 
 def knative(context: Context, namespace: str, name: str, depth: int = 0) -> Iterator[Step]:
-    """What Knative makes of a Service: Configuration, Revision, Deployment; Route, KIngress, VirtualServices."""
+    """What Knative makes of a Service: Configuration, Revision, Deployment; Route, KIngress and the rest."""
     yield step(context, kinds.KNATIVE_SERVICE, namespace, name, "what is deployed", depth)
     configuration = step(context, kinds.KNATIVE_CONFIGURATION, namespace, name, "its template", depth + 4)
     yield configuration

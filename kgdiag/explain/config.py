@@ -11,7 +11,7 @@ from kgdiag.dialects.knative import configured_gateways
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft, conditions
 from kgdiag.explain.generic import related
-from kgdiag.explain.words import count, labels_text, listed, many, named
+from kgdiag.explain.words import absent, count, labels_text, listed, many, named
 from kgdiag.graph.core import cluster_name
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Command, Match
@@ -21,7 +21,8 @@ from kgdiag.model.ref import Ref
 KINDS = (kinds.CONFIG_MAP, kinds.SECRET, kinds.NODE, kinds.ENDPOINT_SLICE)
 _KSERVE_KEYS = (
     "enableGatewayApi", "kserveIngressGateway", "ingressGateway", "localGateway", "localGatewayService",
-    "knativeLocalGatewayService", "ingressDomain", "ingressClassName", "domainTemplate", "pathTemplate", "urlScheme",
+    "knativeLocalGatewayService", "ingressDomain", "ingressClassName", "domainTemplate", "pathTemplate",
+    "urlScheme",
     "disableIstioVirtualHost", "disableIngressCreation",
 )  # fmt: skip
 
@@ -71,11 +72,11 @@ def _config_istio(context: Context, config: Obj, draft: Draft) -> None:
     world, rows = context.world, []
     for item in found:
         there = world.get(kinds.ISTIO_GATEWAY, item.gateway.namespace, item.gateway.name) is not None
-        state = "" if there else f" ({world.missing(kinds.ISTIO_GATEWAY, *item.gateway[2:]).value})"
+        state = "" if there else f" ({absent(world.missing(kinds.ISTIO_GATEWAY, *item.gateway[2:]))})"
         service = "-"
         if item.service is not None:
             seen = world.get(kinds.SERVICE, item.service.namespace, item.service.name)
-            words = "" if seen else f" ({world.missing(kinds.SERVICE, *item.service[2:]).value})"
+            words = "" if seen else f" ({absent(world.missing(kinds.SERVICE, *item.service[2:]))})"
             service = f"{named(item.service)}{words}"
         rows.append(
             ("inside" if item.local else "outside", f"{named(item.gateway)}{state}", service, item.field)
@@ -153,13 +154,15 @@ def _there(context: Context, key: str, value: str) -> Iterator[str]:
     if host:
         service = context.world.get(kinds.SERVICE, host[1], host[0])
         yield (
-            "the Service exists" if service else context.world.missing(kinds.SERVICE, host[1], host[0]).value
+            "the Service exists"
+            if service
+            else absent(context.world.missing(kinds.SERVICE, host[1], host[0]))
         )
     elif "Gateway" in key and "/" in value:
         namespace, _, name = value.partition("/")
         kind = kinds.GATEWAY if key == "kserveIngressGateway" else kinds.ISTIO_GATEWAY
         there = context.world.get(kind, namespace, name, optional=True)
-        yield "the Gateway exists" if there else context.world.missing(kind, namespace, name).value
+        yield "the Gateway exists" if there else absent(context.world.missing(kind, namespace, name))
 
 
 def _mesh(context: Context, config: Obj, draft: Draft) -> None:
@@ -177,7 +180,7 @@ def _mesh(context: Context, config: Obj, draft: Draft) -> None:
     ]
     draft.summary = (
         f"mesh configuration of istiod in {config.namespace}: root namespace {mesh.root_namespace}, "
-        f"{'unknown destinations are let out' if mesh.outbound == 'ALLOW_ANY' else 'unknown destinations are refused'}"
+        f"unknown destinations are {'let out' if mesh.outbound == 'ALLOW_ANY' else 'refused'}"
         f" ({mesh.outbound}), auto mTLS {'on' if mesh.auto_mtls else 'off'}"
     )
     rows = [
@@ -199,9 +202,8 @@ def _secret(context: Context, secret: Obj, draft: Draft) -> None:
     keys, facts = [str(key) for key in secret.items("keys")], secret.mapping("certificate")
     name = f"secret {secret.name}"
     if not facts:
-        draft.summary = (
-            f"{name} holds no certificate; its keys are {listed(keys, 6) or 'none'} (values are not read)"
-        )
+        has = f"its keys are {listed(keys, 6)} (values are not read)" if keys else "it has no keys"
+        draft.summary = f"{name} holds no certificate; {has}"
     else:
         draft.summary = _certificate(name, facts)
         rows = [
@@ -297,7 +299,7 @@ def _slice(context: Context, item: Obj, draft: Draft) -> None:
         f"of Service {service}" if service else "of no Service (label kubernetes.io/service-name is missing)"
     )
     draft.summary = (
-        f"endpoint slice {item.name} {whose} has {ready}/{len(endpoints)} {many(len(endpoints), 'endpoint')} ready on "
+        f"endpoint slice {item.name} {whose} has {ready}/{len(endpoints)} endpoints ready on "
         f"{many(len(ports), 'port')} {listed(ports) or 'none'}; made by {made}"
     )
     draft.table("Endpoints", ("address", "state", "pod", "node"), rows)

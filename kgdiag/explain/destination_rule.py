@@ -10,7 +10,7 @@ from kgdiag.dialects.istio.mesh import Mesh, mesh_of
 from kgdiag.dialects.istio.registry import Service
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
-from kgdiag.explain.words import count, labels_text, listed, many, named, readiness
+from kgdiag.explain.words import absent, count, labels_text, listed, many, named, readiness
 from kgdiag.graph.core import cluster_name, pods_of
 from kgdiag.graph.labels import subset_of
 from kgdiag.graph.world import Missing
@@ -61,7 +61,7 @@ def _target(context: Context, host: str, services: list[Service]) -> str:
     known = cluster_name(host)
     missing = context.world.missing(kinds.SERVICE, known[1], known[0]) if known else Missing.GONE
     if known and missing is not Missing.GONE:
-        return f"Service {known[1]}/{known[0]} ({missing.value})"
+        return f"Service {known[1]}/{known[0]} ({absent(missing)})"
     return f"{host}, which no Service or ServiceEntry has"
 
 

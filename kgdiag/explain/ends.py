@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kgdiag.explain.base import Context
-from kgdiag.explain.words import named
+from kgdiag.explain.words import absent, named
 from kgdiag.graph.core import ServicePort, addresses, service_ports
 from kgdiag.graph.world import Missing
 from kgdiag.model import kinds
@@ -28,7 +28,7 @@ def end_of(context: Context, namespace: str, name: str, port: object = None) -> 
     service = context.world.get(kinds.SERVICE, namespace, name)
     if service is None:
         missing = context.world.missing(kinds.SERVICE, namespace, name)
-        return End(f"{title} {missing.value}", missing is not Missing.GONE)
+        return End(f"{title} {absent(missing)}", missing is not Missing.GONE)
     if service.text("spec.type") == "ExternalName":
         return End(f"{title} (an alias of {service.text('spec.externalName')})", True, service)
     ports = service_ports(service)

@@ -14,7 +14,7 @@ from kgdiag.dialects.gateway_api.listeners import listener_states
 from kgdiag.dialects.gateway_api.provider import Place, Provider, providers
 from kgdiag.dialects.istio.mesh import is_gateway_pod
 from kgdiag.dialects.istio.servers import NO_TRANSLATION, Server, Target
-from kgdiag.explain.words import named
+from kgdiag.explain.words import absent, named
 from kgdiag.graph.core import service_ports, services_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
@@ -172,7 +172,7 @@ def _gateway_api(world: World, provider: Provider, pod: Obj, refs: Sequence[Ref]
     for ref in refs:
         gateway = world.get(kinds.GATEWAY, ref.namespace, ref.name)
         if gateway is None:
-            unknown = f"Gateway {named(ref)} {world.missing(kinds.GATEWAY, ref.namespace, ref.name).value}"
+            unknown = f"Gateway {named(ref)} {absent(world.missing(kinds.GATEWAY, ref.namespace, ref.name))}"
             continue
         openings += gateway_openings(world, provider, gateway, pod)
     return Front(pod, "gateway-api", tuple(openings), tuple(refs), unknown)

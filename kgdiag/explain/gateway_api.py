@@ -95,8 +95,10 @@ def _gateway(context: Context, gateway: Obj, draft: Draft) -> None:
     draft.prove(proof.condition(gateway, "Accepted"), proof.condition(gateway, "Programmed"))
     if pod is not None:
         labels = {"gateway.networking.k8s.io/gateway-name": gateway.name}
-        draft.prove(proof.ready(pod), proof.pods(pod.namespace, labels, world.select(kinds.POD, pod.namespace, labels))
-                    if labels.items() <= pod.labels.items() else None)  # fmt: skip
+        draft.prove(proof.ready(pod))
+        if labels.items() <= pod.labels.items():
+            mine = world.select(kinds.POD, pod.namespace, labels)
+            draft.prove(proof.pods(pod.namespace, labels, mine))
 
 
 def _summary(
@@ -108,7 +110,7 @@ def _summary(
         return f"{name} is programmed by nobody that is known: {found.why}"
     parts = [f"{name} is programmed by {found.provider.title}"]
     if plane is not None:
-        pods = f"{pods_text(plane.pods)}" if plane.pods else f"no pod yet ({plane.workload})"
+        pods = pods_text(plane.pods) if plane.pods else f"{plane.workload}, no pod of which is seen"
         through = f", reached through Service {names(plane.services)}" if plane.services else ""
         parts.append(f"its data plane is {pods}{through}")
     on = [item for item in states if item.programmed]

@@ -33,7 +33,7 @@ def _grant(context: Context, grant: Obj, draft: Draft) -> None:
         for item in grant.maps("spec.to")
     ]
     users = list(_users(context, grant))
-    used = f"{count(len(users), 'object')} {'uses' if len(users) == 1 else 'use'} it"
+    used = f"{count(len(users), 'object')} {'use' if len(users) > 1 else 'uses'} it"
     if not users:
         used = "nothing uses it now"
     draft.summary = (
@@ -101,8 +101,8 @@ def _tls(context: Context, policy: Obj, draft: Draft) -> None:
         f"the {well.lower()}'s CAs" if well else "no CA, so no handshake succeeds"
     )
     draft.summary = (
-        f"backend TLS policy {policy.name} makes gateways speak TLS to {listed(targets)}: server name {host}, "
-        f"certificate checked against {trust}"
+        f"backend TLS policy {policy.name} makes gateways speak TLS to {listed(targets)}: "
+        f"server name {host}, certificate checked against {trust}"
     )
     for status in policy.maps("status.ancestors"):
         ref = status.get("ancestorRef")

@@ -7,7 +7,6 @@ from typing import Any
 
 from kgdiag.dialects.gateway_api.attach import Attachment, attachments
 from kgdiag.dialects.gateway_api.backends import BackendRef, backend_refs, resolve
-from kgdiag.dialects.gateway_api.spec import hostnames_of
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
 from kgdiag.explain.words import listed, many, named
@@ -78,37 +77,46 @@ def _backend(context: Context, ref: BackendRef) -> tuple[str, bool]:
 
 def _summary(route: Obj, found: Sequence[Attachment], backends: Sequence[_Backend]) -> str:
     name = f"{_NAMES.get(route.kind.name, route.kind.name)} {route.name}"
-    hosts = hostnames_of(route)
-    parts = []
-    for item in found:
-        if item.mesh:
-            parts.append(f"is a route of the mesh for {item.parent.ref}")
-        elif item.accepted:
-            on = [said.listener.name for said in item.admissions if said.accepted]
-            names = list(
-                dict.fromkeys(host for said in item.admissions for host in said.hostnames if said.accepted)
-            )
-            parts.append(
-                f"is attached to Gateway {named(item.parent.ref)} ({many(len(on), 'listener')} {listed(on)}) "
-                f"for {listed(names) if names and names != ['*'] else 'every host'}"
-            )
-        elif item.accepted is None:
-            parts.append(f"asks for {item.parent.ref}: {item.detail}")
-        else:
-            reason = f"{item.reason}: " if item.reason else ""
-            parts.append(f"is not attached to {item.parent.ref}: {reason}{item.detail}")
-    if not found:
-        parts.append("names no parent, so nothing serves it")
-    words = f"{name} {'; '.join(parts)}"
+    words = f"{name} {'; '.join(_places(route, found)) or 'names no parent, so nothing serves it'}"
     targets = list(dict.fromkeys(f"{named(ref.ref)}:{ref.port}" for ref, _, _ in backends))
     if targets:
         words += f"; requests go to {listed(targets)}"
         broken = [text for _, text, good in backends if not good]
         if broken:
             words += f", but {broken[0]}"
-    elif hosts or route.items("spec.rules"):
+    elif any(rule.get("filters") for rule in route.maps("spec.rules")):
+        words += "; it redirects or answers by itself"
+    else:
         words += "; it has no backend"
     return words
+
+
+def _places(route: Obj, found: Sequence[Attachment]) -> Iterator[str]:
+    """Where a route is attached, for which hosts, and where it is not, and why."""
+    taken = [item for item in found if item.accepted and not item.mesh]
+    if taken:
+        where = [
+            f"{named(item.parent.ref)} ({many(len(on), 'listener')} {listed(on)})"
+            for item in taken
+            if (on := [said.listener.name for said in item.admissions if said.accepted])
+        ]
+        names = list(
+            dict.fromkeys(
+                host for item in taken for said in item.admissions for host in said.hostnames if said.accepted
+            )
+        )
+        whom = f" for {listed(names) if names and names != ['*'] else 'every host'}"
+        if route.kind in (kinds.TCP_ROUTE, kinds.UDP_ROUTE):
+            whom = ""
+        yield f"is attached to {many(len(taken), 'Gateway')} {listed(where)}{whom}"
+    for item in found:
+        if item.mesh:
+            yield f"is a route of the mesh for {item.parent.ref}"
+        elif item.accepted is None:
+            yield f"asks for {item.parent.ref}: {item.detail}"
+        elif not item.accepted:
+            reason = f"{item.reason}: " if item.reason else ""
+            yield f"is not attached to {item.parent.ref}: {reason}{item.detail}"
 
 
 def _parents(route: Obj, found: Sequence[Attachment], draft: Draft) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kgdiag.dialects.core import owners
 from kgdiag.explain.base import Context, Draft, conditions, standing
+from kgdiag.explain.words import count, listed
 from kgdiag.model import commands
 from kgdiag.model.explanation import Relation
 from kgdiag.model.finding import Match
@@ -13,12 +14,28 @@ from kgdiag.model.obj import Obj
 def describe(context: Context, obj: Obj, draft: Draft) -> None:
     """Fill the draft for a kind that has no explainer of its own."""
     related(context, obj, draft)
-    said = standing(obj)
-    bad = [row for row in conditions(obj) if row[1].startswith("False")]
-    words = said or (f"{bad[0][0]}=False: {bad[0][2] or bad[0][3]}" if bad else "")
-    draft.summary = f"{obj.kind.name} {obj.name}" + (f" is {words}" if words else " has no status of its own")
+    draft.summary = f"{obj.kind.name} {obj.name} {_how(obj, draft)}"
     draft.table("Conditions", ("condition", "status", "reason", "message"), conditions(obj))
     exists(obj, draft)
+
+
+def _how(obj: Obj, draft: Draft) -> str:
+    """In a few words: what its conditions say, else how it is connected."""
+    said = standing(obj)
+    if said:
+        return f"is {said}" if said == "Ready" else f"says {said}"
+    rows = conditions(obj)
+    bad = [row for row in rows if row[1].startswith("False")]
+    if bad:
+        return f"says {bad[0][0]}=False: {bad[0][2] or bad[0][3]}"
+    if rows:
+        return f"says {listed((f'{row[0]}={row[1]}' for row in rows), 4)}"
+    up = [item for item in draft.relations if item.direction == "up" and item.relation != "owned-by"]
+    down = [item for item in draft.relations if item.direction == "down"]
+    parts = [f"{count(len(up), 'object')} {'refer' if len(up) > 1 else 'refers'} to it"] if up else []
+    if down:
+        parts.append(f"it refers to {listed((str(item.object) for item in down), 3)}")
+    return "exists" + (f"; {'; '.join(parts)}" if parts else "")
 
 
 def related(context: Context, obj: Obj, draft: Draft) -> None:

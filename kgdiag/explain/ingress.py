@@ -9,7 +9,7 @@ from kgdiag.dialects.ingress import backends
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
 from kgdiag.explain.ends import End, end_of
-from kgdiag.explain.words import count, listed, many
+from kgdiag.explain.words import absent, count, listed, many
 from kgdiag.graph.world import Missing
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
@@ -41,7 +41,7 @@ def _ingress(context: Context, ingress: Obj, draft: Draft) -> None:
     if ends:
         parts.append(f"requests go to {listed(end.words for end in ends)}")
     if bad:
-        parts.append(f"{count(len(bad), 'backend')} {'leads' if len(bad) == 1 else 'lead'} nowhere")
+        parts.append(f"{count(len(bad), 'backend')} {'lead' if len(bad) > 1 else 'leads'} nowhere")
     draft.summary = "; ".join(parts)
     draft.table("Paths", ("host and path", "type", "leads to"), rows)
     addresses = _addresses(ingress)
@@ -97,7 +97,7 @@ def _served(context: Context, ingress: Obj) -> str:
         return f"its class is {name} ({found.text('spec.controller')})"
     missing = world.missing(kinds.INGRESS_CLASS, "", name)
     lost = ", so no controller serves it" if missing is Missing.GONE else ""
-    return f"its class {name} {missing.value}{lost}"
+    return f"its class {name} {absent(missing)}{lost}"
 
 
 def _class(context: Context, klass: Obj, draft: Draft) -> None:

@@ -10,7 +10,16 @@ from kgdiag.dialects.istio.tls import server_tls
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
 from kgdiag.explain.fronts import Front, Opening, front_of, tls_text
-from kgdiag.explain.words import count, labels_text, listed, many, named, pods_text, workload_name
+from kgdiag.explain.words import (
+    count,
+    labels_text,
+    listed,
+    many,
+    named,
+    pods_text,
+    seen_anywhere,
+    workload_name,
+)
 from kgdiag.graph.core import resolve_target, service_ports, services_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
@@ -66,18 +75,21 @@ def _mine(gateway: Obj, front: Front) -> list[Opening]:
 def _summary(gateway: Obj, pods: list[Obj], fronts: list[Front], bound: list[Obj], world: World) -> str:
     name, routes = f"gateway {gateway.name}", count(len(bound), "VirtualService")
     binds = f"{routes} {many(len(bound), 'is')} bound to it"
+    gap = seen_anywhere(world, kinds.VIRTUAL_SERVICE)
     if not bound:
-        binds = "no VirtualService is bound to it, so requests get 404"
+        lost = "" if gap else ", so requests get 404"
+        binds = f"no VirtualService{gap} is bound to it{lost}"
     if not pods:
         selector = labels_text(gateway.mapping("spec.selector"))
-        if world.readable(kinds.POD):
+        unseen = seen_anywhere(world, kinds.POD)
+        if not unseen:
             return f"{name} opens no port: no gateway pod has {selector or 'any label'}; {binds}"
-        return f"{name} is for gateway pods with {selector}, which could not be read; {binds}"
+        return f"{name} is for gateway pods with {selector or 'any label'}: none{unseen}; {binds}"
     mine = [item for front in fronts for item in _mine(gateway, front)]
     ports = sorted({item.port for item in mine if not item.lost})
     lost = [item for item in mine if item.lost]
-    where = f"opens {listed(map(str, ports), 6)}" if ports else "opens no port"
-    parts = [f"{name} {where} on {pods_text(pods)}", binds]
+    opened = f"opens {listed(map(str, ports), 6)}" if ports else "opens no port"
+    parts = [f"{name} {opened} on {pods_text(pods)}", binds]
     if lost:
         parts.append(f"{count(len(lost), 'server')} {many(len(lost), 'is')} left out")
     return "; ".join(parts)

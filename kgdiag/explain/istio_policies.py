@@ -9,7 +9,7 @@ from kgdiag.dialects.istio.mesh import Mesh, has_sidecar, is_proxy, mesh_of
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
 from kgdiag.explain.pod import policy_words
-from kgdiag.explain.words import count, labels_text, listed, many, pods_text
+from kgdiag.explain.words import count, labels_text, listed, many, pods_text, seen
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
@@ -109,8 +109,7 @@ def _which(world: World, policy: Obj, pods: Sequence[Obj] | None) -> str:
     if pods is None:
         return ""
     if not pods:
-        gap = "" if world.readable(kinds.POD, policy.namespace) else " that can be seen"
-        return f", which is no pod{gap}"
+        return f", which is no pod{seen(world, kinds.POD, policy.namespace)}"
     bare = [pod for pod in pods if not _proxied(world, pod)]
     words = f": {pods_text(pods)}"
     if bare:
@@ -192,12 +191,17 @@ def _sides(entries: Any, key: str) -> Iterator[str]:
         if isinstance(fields, Mapping):
             yield (
                 " and ".join(
-                    f"{'not ' + name[3:].lower() if name.startswith('not') else name} {listed(map(str, values), 4)}"
+                    f"{_field(name)} {listed(map(str, values), 4)}"
                     for name, values in fields.items()
                     if isinstance(values, list) and values
                 )
                 or "any"
             )
+
+
+def _field(name: str) -> str:
+    """``notPaths`` reads "not paths"."""
+    return f"not {name[3:4].lower()}{name[4:]}" if name.startswith("not") else name
 
 
 def _whens(entries: Any) -> Iterator[str]:

@@ -126,11 +126,8 @@ def _ingress(context: Context, ingress: Obj, draft: Draft) -> None:
         hosts = [str(host) for host in rule.get("hosts") or ()]
         visible = "inside" if rule.get("visibility") == "ClusterLocal" else "outside"
         http = rule.get("http")
-        for path in (http.get("paths") if isinstance(http, Mapping) else None) or ():
-            splits = [
-                f"{item.get('percent', 100)}% {end_of(context, str(item.get('serviceNamespace') or ingress.namespace), str(item.get('serviceName')), item.get('servicePort')).words}"
-                for item in (path.get("splits") if isinstance(path, Mapping) else None) or ()
-            ]
+        for path in _maps(http, "paths"):
+            splits = [_split(context, ingress, item) for item in _maps(path, "splits")]
             rows.append(
                 (visible, listed(hosts, 3), str(path.get("path") or "/"), "; ".join(splits) or "nowhere")
             )
@@ -144,7 +141,10 @@ def _ingress(context: Context, ingress: Obj, draft: Draft) -> None:
     own = chain.step(context, kinds.KNATIVE_INGRESS, ingress.namespace, ingress.name, "", 0)
     draft.summary = chain.verdict(
         f"Knative ingress {ingress.name}", ingress, own if own.blocks else None,
-        [f"it is for {listed(dict.fromkeys(hosts))}", *([f"reached from {listed(balancers)}"] if balancers else [])],
+        [
+            f"it is for {listed(dict.fromkeys(hosts))}",
+            *([f"reached from {listed(balancers)}"] if balancers else []),
+        ],
     )  # fmt: skip
     for suffix in ("ingress", "mesh"):
         name = f"{ingress.name}-{suffix}"
@@ -156,10 +156,22 @@ def _ingress(context: Context, ingress: Obj, draft: Draft) -> None:
     if own.blocks:
         draft.note("net-istio probes its hosts through the gateways; it becomes ready when all answer")
     draft.note(
-        "Ready says nothing about a gateway whose Service has no port with the number of the Gateway's server: "
-        "then nothing is probed"
+        "Ready says nothing about a gateway whose Service has no port with the number of the Gateway's "
+        "server: then nothing is probed"
     )
     draft.prove(proof.shows(ingress, "status.privateLoadBalancer"))
+
+
+def _maps(value: object, key: str) -> list[Mapping[str, object]]:
+    """The objects in a list below a key."""
+    found = value.get(key) if isinstance(value, Mapping) else None
+    return [item for item in (found if isinstance(found, list) else ()) if isinstance(item, Mapping)]
+
+
+def _split(context: Context, ingress: Obj, item: Mapping[str, object]) -> str:
+    namespace = str(item.get("serviceNamespace") or ingress.namespace)
+    end = end_of(context, namespace, str(item.get("serviceName")), item.get("servicePort"))
+    return f"{item.get('percent', 100)}% {end.words}"
 
 
 def _serverless(context: Context, sks: Obj, draft: Draft) -> None:
@@ -179,7 +191,8 @@ def _serverless(context: Context, sks: Obj, draft: Draft) -> None:
 
 def _mapping(context: Context, mapping: Obj, draft: Draft) -> None:
     target = mapping.mapping("spec.ref")
-    where = f"{target.get('kind') or 'Service'} {target.get('namespace') or mapping.namespace}/{target.get('name')}"
+    namespace = target.get("namespace") or mapping.namespace
+    where = f"{target.get('kind') or 'Service'} {namespace}/{target.get('name')}"
     steps = [
         chain.step(context, kinds.DOMAIN_MAPPING, mapping.namespace, mapping.name, "a domain", 0),
         chain.step(context, kinds.KNATIVE_INGRESS, mapping.namespace, mapping.name,

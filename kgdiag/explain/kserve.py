@@ -78,8 +78,7 @@ def _steps(context: Context, isvc: Obj, how: str) -> Iterator[chain.Step]:
         ):
             yield from chain.knative(context, namespace, name, 2)
         else:
-            for item in chain.pods(context, namespace, name, 4):
-                yield item
+            yield from chain.pods(context, namespace, name, 4)
             yield chain.step(
                 context, kinds.SERVICE, namespace, name, f"the {component}'s Service", 3, expected=status
             )
@@ -121,8 +120,8 @@ def _way(context: Context, isvc: Obj, how: str, draft: Draft) -> None:
         return
     if outside or inside:
         draft.note(
-            f"its hosts are served on Gateway {outside} (outside) and {inside} (inside), and every request passes "
-            f"{service} a second time on its way to the predictor ({config.ref})"
+            f"its hosts are served on Gateway {outside} (outside) and {inside} (inside), and every request "
+            f"passes {service} a second time on its way to the predictor ({config.ref})"
         )
 
 
@@ -146,7 +145,8 @@ def _graph(context: Context, graph: Obj, draft: Draft) -> None:
     draft.table("Steps", ("node", "router", "leads to", "share or condition"), rows)
     draft.summary = chain.verdict(
         f"inference graph {graph.name}", graph, None,
-        [f"{count(len(graph.mapping('spec.nodes')), 'node')} over {listed(targets, 5) or 'no InferenceService'}"],
+        [f"{count(len(graph.mapping('spec.nodes')), 'node')} over "
+         f"{listed(targets, 5) or 'no InferenceService'}"],
     )  # fmt: skip
     for name in targets:
         found = chain.step(context, kinds.INFERENCE_SERVICE, graph.namespace, name, "", 1)
@@ -168,7 +168,7 @@ def _runtime(context: Context, runtime: Obj, draft: Draft) -> None:
     off = " (disabled)" if runtime.get("spec.disabled") is True else ""
     draft.summary = (
         f"serving runtime {runtime.name}{off} serves {listed(formats, 5) or 'no format'}; "
-        f"{count(len(users), 'InferenceService')} {'names' if len(users) == 1 else 'name'} it"
+        f"{count(len(users), 'InferenceService')} {'name' if len(users) > 1 else 'names'} it"
     )
     ports = []
     for container in runtime.maps("spec.containers"):

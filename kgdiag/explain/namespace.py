@@ -1,5 +1,4 @@
-"""A namespace: whether its pods get a sidecar or are ambient, which policies are in force, which Gateways take
-its routes."""
+"""A namespace: is it in the mesh, which policies are in force there, which Gateways take its routes."""
 
 from __future__ import annotations
 
@@ -23,8 +22,8 @@ _POLICIES = (
     kinds.NETWORK_POLICY,
 )  # fmt: skip
 _LABELS = (
-    "istio-injection", "istio.io/rev", "istio.io/dataplane-mode", "istio.io/use-waypoint", "maistra.io/member-of",
-    "pod-security.kubernetes.io/enforce",
+    "istio-injection", "istio.io/rev", "istio.io/dataplane-mode", "istio.io/use-waypoint",
+    "maistra.io/member-of", "pod-security.kubernetes.io/enforce",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
-from kgdiag.explain.words import count, labels_text, listed, pods_text
+from kgdiag.explain.words import count, labels_text, listed, pods_text, seen
 from kgdiag.graph.labels import matches
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
@@ -26,8 +26,9 @@ def describe(context: Context, policy: Obj, draft: Draft) -> None:
     pods = [pod for pod in found if matches(selector, pod.labels)]
     whom = _selector(selector) or "all pods"
     directions = types(policy)
+    gap = "" if pods else seen(world, kinds.POD, policy.namespace)
     draft.summary = (
-        f"network policy {policy.name} isolates {whom} of {policy.namespace}: {pods_text(pods)}; "
+        f"network policy {policy.name} isolates {whom} of {policy.namespace}: {pods_text(pods)}{gap}; "
         + "; ".join(_direction(policy, item) for item in directions)
         + " (if the network plugin enforces policies)"
     )

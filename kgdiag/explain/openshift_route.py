@@ -11,7 +11,7 @@ from typing import Any
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
 from kgdiag.explain.ends import End
-from kgdiag.explain.words import listed, many, named
+from kgdiag.explain.words import absent, listed, many, named
 from kgdiag.graph.core import addresses, pods_of, resolve_target, service_ports
 from kgdiag.graph.world import Missing
 from kgdiag.model import kinds
@@ -55,11 +55,13 @@ def describe(context: Context, route: Obj, draft: Draft) -> None:
     draft.relate(context, context.into(route), "up", look=False)
     if target:
         draft.note(
-            "targetPort is the name of a Service port or the number of a pod's port, never a Service port's number"
+            "targetPort is the name of a Service port or the number of a pod's port, never the number of a "
+            "Service port"
         )
     draft.note("the router sends to the pods' own addresses: the Service's cluster IP is not on the way")
     draft.prove(
-        proof.shows(route, "spec.host"), proof.shows(route, "spec.to"), proof.shows(route, "spec.port.targetPort"),
+        proof.shows(route, "spec.host"), proof.shows(route, "spec.to"),
+        proof.shows(route, "spec.port.targetPort"),
         proof.shows(route, "spec.tls.termination"),
     )  # fmt: skip
     for item in route.maps("status.ingress")[:1]:
@@ -79,7 +81,7 @@ def _end(context: Context, route: Obj, name: str) -> End:
     service = world.get(kinds.SERVICE, route.namespace, name)
     if service is None:
         missing = world.missing(kinds.SERVICE, route.namespace, name)
-        return End(f"Service {route.namespace}/{name} {missing.value}", missing is not Missing.GONE)
+        return End(f"Service {route.namespace}/{name} {absent(missing)}", missing is not Missing.GONE)
     pods, ports = pods_of(world, service), service_ports(service)
     if target:
         ports = [
@@ -95,7 +97,8 @@ def _end(context: Context, route: Obj, name: str) -> End:
     where = sorted({str(item.port) for item in found}) or [str(ports[0].target)]
     ready = sum(item.ready for item in found)
     return End(
-        f"{named(service.ref)} on the pods' {many(len(where), 'port')} {listed(where)} ({ready}/{len(found)} ready)",
+        f"{named(service.ref)} on the pods' {many(len(where), 'port')} {listed(where)} "
+        f"({ready}/{len(found)} ready)",
         True, service,
     )  # fmt: skip
 
@@ -107,7 +110,8 @@ def _admitted(route: Obj) -> tuple[str, list[tuple[str, str, str, str]]]:
             if isinstance(condition, Mapping) and condition.get("type") == "Admitted":
                 rows.append(
                     (str(item.get("routerName")), str(condition.get("status")),
-                     str(condition.get("reason") or condition.get("message") or "-"), str(item.get("host") or ""))
+                     str(condition.get("reason") or condition.get("message") or "-"),
+                     str(item.get("host") or ""))
                 )  # fmt: skip
     good = [row for row in rows if row[1] == "True"]
     if not rows:

@@ -11,7 +11,7 @@ from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft, conditions, pod_trouble
 from kgdiag.explain.fronts import Front, front_of
 from kgdiag.explain.service import listeners_table
-from kgdiag.explain.words import count, labels_text, listed, many, named, names, port_text
+from kgdiag.explain.words import count, labels_text, listed, named, names, port_text
 from kgdiag.graph.core import (
     ASSUMED,
     containers,
@@ -78,11 +78,9 @@ def _summary(
         how = f"has finished ({pod.text('status.phase')})"
     yield f"pod {pod.name}{owner} {how}"
     yield role(context, pod, front)
-    yield (
-        f"{count(len(services), 'Service')} {many(len(services), 'select')}"
-        if len(services) > 1
-        else f"{count(len(services), 'Service')} selects"
-    ) + f" it{': ' if services else ''}{listed((item.name for item in services), 4)}"
+    verb = "select" if len(services) > 1 else "selects"
+    which = f": {listed((item.name for item in services), 4)}" if services else ""
+    yield f"{count(len(services), 'Service')} {verb} it{which}"
 
 
 def role(context: Context, pod: Obj, front: Front | None) -> str:
@@ -95,6 +93,8 @@ def role(context: Context, pod: Obj, front: Front | None) -> str:
             where = f"what it listens on is not known ({front.unknown})"
         whose = f" for {names(front.gateways)}" if front.gateways and ports else ""
         return f"it is {maker}: {where}{whose}"
+    if pod.labels.get("app") == "ztunnel":
+        return "it is the node proxy of the ambient mesh (ztunnel)"
     if is_waypoint(pod):
         return "it is a waypoint of the ambient mesh"
     if has_sidecar(context.world, pod):

@@ -20,6 +20,7 @@ from kgdiag.explain.words import (
     pods_text,
     port_text,
     readiness,
+    seen,
     target_text,
     workload_name,
 )
@@ -163,8 +164,8 @@ def _who(
         return f"unknown: {unknown}" if unknown else "no listener: connections are refused"
     if not pods:
         behind = [context.world.find(item.pod) for item in found if item.pod is not None]
-        seen = sorted({workload_name(pod) for pod in behind if pod is not None})
-        return listed(seen) if seen else "" if found else "nobody"
+        apps = sorted({workload_name(pod) for pod in behind if pod is not None})
+        return listed(apps) if apps else "" if found else "nobody"
     return _app(context.world, port, pods)
 
 
@@ -218,7 +219,7 @@ def _summary(
         where = f" and {'leads' if len(found) == 1 else 'lead'} to {names(sorted(behind))}" if behind else ""
         return f"{name} has no selector; {made if found else 'it has no endpoints'}{where}"
     if not pods:
-        gap = "" if context.world.readable(kinds.POD, service.namespace) else " that can be seen"
+        gap = seen(context.world, kinds.POD, service.namespace)
         return f"{name} selects no pod{gap}: {', '.join(pairs(selector_of(service)))}"
     parts = [f"{name} selects {pods_text(pods)}"]
     if fronts:
@@ -319,17 +320,17 @@ def _down(
         behind = dict.fromkeys(one.pod for item in ports for one in item.addresses if one.pod is not None)
         for ref in behind:
             draft.link(context, "has-endpoint", ref)
-    seen: dict[Ref, list[str]] = {}
+    answered: dict[Ref, list[str]] = {}
     bound: dict[Ref, list[str]] = {}
     for item in ports:
         for opening in item.openings:
-            seen.setdefault(opening.gateway, []).append(f"{item.arrow} ({opening.tls})")
+            answered.setdefault(opening.gateway, []).append(f"{item.arrow} ({opening.tls})")
             for one in opening.bound:
                 words = f"on Gateway {named(opening.gateway)}: {listed(one.hosts)}"
                 bound.setdefault(one.route, [])
                 if words not in bound[one.route]:
                     bound[one.route].append(words)
-    for gateway, arrows in seen.items():
+    for gateway, arrows in answered.items():
         draft.link(context, "answered-by", gateway, ", ".join(dict.fromkeys(arrows)), look=False)
     for route, hosts in list(bound.items())[:_SERVED]:
         draft.link(context, "serves", route, "; ".join(hosts), look=False)

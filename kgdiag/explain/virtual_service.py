@@ -13,7 +13,7 @@ from kgdiag.dialects.istio.routes import MESH, gateways_of, hosts_of
 from kgdiag.dialects.istio.servers import servers_of
 from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
-from kgdiag.explain.words import count, listed, many, named, readiness
+from kgdiag.explain.words import absent, count, listed, many, named, readiness, seen_anywhere
 from kgdiag.graph.core import addresses, pods_of, service_ports
 from kgdiag.graph.labels import subset_of
 from kgdiag.graph.world import Missing, World
@@ -66,7 +66,8 @@ def _summary(
     targets = list(dict.fromkeys(_target(item) for item in found))
     broken = [item for item in found if not said[item.part][1]]
     if targets:
-        parts.append(f"requests go to {listed(targets)}" + (", of which one leads nowhere" if broken else ""))
+        lost = f"; {listed(dict.fromkeys(map(_target, broken)))} leads nowhere" if broken else ""
+        parts.append(f"requests go to {listed(targets)}{lost}")
     elif route.maps("spec.http") or route.maps("spec.tcp") or route.maps("spec.tls"):
         parts.append("it answers or redirects by itself")
     else:
@@ -103,7 +104,7 @@ def _gateways(context: Context, route: Obj, mesh: Mesh, draft: Draft) -> None:
         gateway = find_gateway(world, name)
         if gateway is None:
             namespace, _, rest = name.partition("/")
-            rows.append((name, world.missing(kinds.ISTIO_GATEWAY, namespace, rest).value, "-"))
+            rows.append((name, absent(world.missing(kinds.ISTIO_GATEWAY, namespace, rest)), "-"))
             continue
         pods = gateway_pods(world, gateway)
         where = f"{count(len(pods), 'gateway pod')}, {readiness(pods)}" if pods else "no gateway pod"
@@ -220,8 +221,9 @@ def _destination(world: World, mesh: Mesh, route: Obj, item: Destination) -> tup
         if item.full.endswith(f".svc.{mesh.domain}"):
             short, _, rest = item.full.partition(".")
             missing = world.missing(kinds.SERVICE, rest.partition(".")[0], short)
-            return f"{name}: {missing.value}", missing is not Missing.GONE
-        return f"{name}: no Service or ServiceEntry has this host", False
+            return f"{name}: {absent(missing)}", missing is not Missing.GONE
+        gap = seen_anywhere(world, kinds.SERVICE_ENTRY)
+        return f"{name}: no Service or ServiceEntry{gap} has this host", bool(gap)
     service = services[0].obj
     if service.kind != kinds.SERVICE:
         return f"{name} (ServiceEntry {named(service.ref)})", True
@@ -245,7 +247,8 @@ def _subset(
     if rule is None or subset is None:
         if not world.readable(kinds.DESTINATION_RULE):
             return f"{name}: DestinationRules could not be read", True
-        return f"{name}: no DestinationRule defines subset {item.subset}", False
+        gap = seen_anywhere(world, kinds.DESTINATION_RULE)
+        return f"{name}: no DestinationRule{gap} defines subset {item.subset}", bool(gap)
     labels = subset.value.get("labels")
     wanted = labels if isinstance(labels, Mapping) else {}
     pods = [pod for pod in pods_of(world, service) if subset_of(wanted, pod.labels)]

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from kgdiag.graph.core import ServicePort, is_assumed, is_ready, resolve_target
+from kgdiag.graph.world import Missing, World
+from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.common import labels_text, listed, workload_name
+from kgdiag.rules.common import known_everywhere, labels_text, listed, workload_name
 
 __all__ = [
-    "count", "labels_text", "listed", "many", "named", "names", "pods_text", "port_text", "readiness",
-    "target_text", "workload_name",
+    "absent", "count", "known_as", "labels_text", "listed", "many", "named", "names", "pods_text",
+    "port_text", "readiness", "seen", "seen_anywhere", "target_text", "workload_name",
 ]  # fmt: skip
 
-_IRREGULAR = {"is": "are", "was": "were", "has": "have"}
+_IRREGULAR = {"is": "are", "was": "were", "has": "have", "does": "do"}
 
 
 def many(number: int, word: str) -> str:
     """The word, in the plural where it has to be."""
-    if number == 1:
+    if number in (0, 1):
         return word
     if word in _IRREGULAR:
         return _IRREGULAR[word]
@@ -43,8 +45,48 @@ def pods_text(pods: Sequence[Obj]) -> str:
     """``cluster-local-gateway pods (1/1 ready)``, or the several names that the pods have."""
     if not pods:
         return "no pod"
-    kinds = sorted({workload_name(pod) for pod in pods})
+    kinds = sorted({known_as(pod) for pod in pods})
     return f"{listed(kinds)} {many(2, 'pod')} ({readiness(pods)})"
+
+
+def known_as(pod: Obj) -> str:
+    """The name that people know a pod by: its app label or the like, else its workload's."""
+    name = workload_name(pod)
+    if name != pod.name:
+        return name
+    for owner in pod.maps("metadata.ownerReferences"):
+        above = str(owner.get("name") or "")
+        if above:
+            return above.rpartition("-")[0] if owner.get("kind") == "ReplicaSet" and "-" in above else above
+    return name
+
+
+_ABSENT = {
+    Missing.GONE: "does not exist",
+    Missing.NOT_IN_FILES: "is not in these files",
+    Missing.UNREADABLE: "could not be read",
+    Missing.NO_KIND: "does not exist: its kind is not installed",
+}
+
+
+def absent(missing: Missing) -> str:
+    """What an object does that was not found: ``does not exist``."""
+    return _ABSENT[missing]
+
+
+def seen(world: World, kind: Kind, namespace: str) -> str:
+    """What to add to "no pod" where more may exist than was read."""
+    missing = world.missing(kind, namespace)
+    if missing is Missing.UNREADABLE:
+        return " that can be seen"
+    return " in these files" if missing is Missing.NOT_IN_FILES else ""
+
+
+def seen_anywhere(world: World, kind: Kind) -> str:
+    """As ``seen``, for objects of all namespaces."""
+    if not world.readable(kind):
+        return " that can be seen"
+    return "" if known_everywhere(world, kind) else " in these files"
 
 
 def named(ref: Ref) -> str:

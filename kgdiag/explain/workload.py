@@ -9,7 +9,7 @@ from kgdiag.explain.base import Context, Draft, conditions, pod_trouble
 from kgdiag.explain.fronts import front_of
 from kgdiag.explain.pod import ports_to, role, under
 from kgdiag.explain.service import listeners_table
-from kgdiag.explain.words import count, listed, many, named, readiness
+from kgdiag.explain.words import count, listed, many, named, readiness, seen
 from kgdiag.graph.core import is_assumed, is_ready, services_of
 from kgdiag.graph.labels import matches
 from kgdiag.model import kinds
@@ -73,11 +73,10 @@ def _summary(context: Context, workload: Obj, pods: list[Obj]) -> str:
     if not pods:
         if wanted == 0:
             return f"{kind} {workload.name} is scaled to 0: it has no pods"
-        gap = "" if world.readable(kinds.POD, workload.namespace) else " that can be seen"
-        return f"{kind} {workload.name} has no pod{gap}"
+        return f"{kind} {workload.name} has no pod{seen(world, kinds.POD, workload.namespace)}"
     services = services_of(world, pods[0])
     led = (
-        f"{count(len(services), 'Service')} {'leads' if len(services) == 1 else 'lead'} to "
+        f"{count(len(services), 'Service')} {'lead' if len(services) > 1 else 'leads'} to "
         f"{'it' if len(pods) == 1 else 'them'}"
         + (f": {listed(item.name for item in services)}" if services else "")
     )
