@@ -70,7 +70,9 @@ def near(name: str, candidates: Iterable[str], count: int = 1) -> list[str]:
 
 def namesakes(world: World, kind: Kind, name: str, *, but: str = "") -> list[Obj]:
     """Objects of this name in other namespaces, as far as all namespaces were read."""
-    everything = world.all(kind, optional=True)
+    # Secrets and ConfigMaps are read by name alone: of them only those count that something else asked for.
+    one_by_one = kind in (kinds.SECRET, kinds.CONFIG_MAP)
+    everything = world.known(kind) if one_by_one else world.all(kind, optional=True)
 
     def index() -> dict[str, list[Obj]]:
         found: dict[str, list[Obj]] = {}

@@ -76,6 +76,8 @@ def test_a_snapshot_says_what_the_cluster_said(cluster: Cluster, tmp_path: Any) 
     saved = cluster.kgdiag("snapshot", "save", file)
     assert saved.code == 0, saved.err
     live, kept = explained(cluster, *EMBLEM), explained(cluster, *EMBLEM, "-f", file)
+    # Live, what would take many more requests is not read and noted; a snapshot has it at hand.
+    del live["notes"], kept["notes"]
     assert kept == live
 
 

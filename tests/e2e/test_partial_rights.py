@@ -56,7 +56,7 @@ def test_forbidden_reads_stand_in_the_json(cluster: Cluster, reader: str) -> Non
 
 
 def test_an_object_that_may_not_be_read(cluster: Cluster, reader: str) -> None:
-    run = cluster.kgdiag("explain", "svc/cart", "-n", "shop-istio", "--as", reader)
+    run = cluster.kgdiag("explain", "svc/cart-v1", "-n", "shop-istio", "--as", reader)
     assert run.code == 3
     assert "forbidden" in run.err
     assert run.out == ""

@@ -16,7 +16,7 @@ ISVC = "sklearn-iris.kubeflow-user-example-com"
 QUESTIONS = [
     ("explain", "svc/knative-local-gateway", "-n", "istio-system"),
     ("explain", "svc/istio-ingressgateway", "-n", "istio-system"),
-    ("explain", "svc/cart", "-n", "shop-istio"),
+    ("explain", "svc/cart-v1", "-n", "shop-istio"),
     ("explain", "svc/sklearn-iris", "-n", "kubeflow-user-example-com"),
     ("explain", "svc/sklearn-iris-predictor-00001", "-n", "kubeflow-user-example-com"),
     ("explain", "deploy/cluster-local-gateway", "-n", "istio-system"),
