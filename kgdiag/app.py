@@ -19,7 +19,6 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Proxy
 from kgdiag.model.read import Origin, Read, Source
 from kgdiag.model.ref import Ref
-from kgdiag.model.report import Report
 from kgdiag.model.trace import Question, Result, Trace
 
 Early = Callable[[World, Kind, str, str], None]
@@ -101,32 +100,9 @@ def explain(session: Session, name: str, *, fail_on: Severity | None) -> Answer:
     from kgdiag.explain import explain as explain_object
     from kgdiag.explain import foresee
 
-    obj = _locate(session, name, foresee)
+    obj = locate(session, name, foresee)
     found = ask(session.source, session.world, lambda world: explain_object(world, obj, dialects()))
     return _answer(session.world, found, fail_on)
-
-
-def check(
-    session: Session,
-    objects: Sequence[str],
-    *,
-    only: Sequence[str],
-    skip: Sequence[str],
-    fail_on: Severity | None,
-) -> Answer:
-    """Run the rules over the scope; raises UsageError for a rule that does not exist."""
-    from kgdiag.rules import select_rules
-    from kgdiag.rules.base import Scope
-    from kgdiag.rules.run import run
-
-    rules = select_rules(only, skip)
-    named = frozenset(_locate(session, name).ref for name in objects)
-    everywhere = session.all_namespaces or (
-        session.world.origin is not Origin.LIVE and not session.explicit_namespace
-    )
-    scope = Scope(None if everywhere else frozenset((session.namespace,)), named)
-    findings, skipped = ask(session.source, session.world, lambda world: run(world, rules, scope))
-    return _answer(session.world, Report(tuple(findings), tuple(skipped)), fail_on)
 
 
 def trace_dump(question: Question, *, fail_on: Severity | None) -> Answer:
@@ -186,9 +162,7 @@ def _listener_port(proxy: Proxy, question: Question) -> int:
 _ADMIN_PORTS = (15021, 15090, 15020, 19001, 19002, 19003)
 
 
-def trace(
-    session: Session, question: Question, *, fail_on: Severity | None, truth: str = "intent"
-) -> Answer:
+def trace(session: Session, question: Question, *, fail_on: Severity | None, truth: str = "intent") -> Answer:
     """Trace one request; raises UsageError for an entry that does not exist.
 
     ``truth`` is ``intent`` (as declared), ``effect`` (by what the proxies say), or ``both``: the paths of
@@ -278,7 +252,7 @@ def save_snapshot(session: Session, file: str, *, force: bool) -> Saved:
     return Saved(f"{count} objects in {file}{missing}", 3 if gaps else 0)
 
 
-def _locate(session: Session, name: str, early: Early | None = None) -> Obj:
+def locate(session: Session, name: str, early: Early | None = None) -> Obj:
     """The object that a name means. ``early`` asks for what will be needed of it while it is looked for."""
     asked = names.parse(name, session.namespace, _known_kinds(session, name))
     search = names.anywhere if session.all_namespaces else names.candidates

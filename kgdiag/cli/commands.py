@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from kgdiag import __version__
-from kgdiag.cli.options import FailOn, Format, Reading, TruthOf, reads
+from kgdiag.cli.options import FailOn, Format, Grouping, Level, Reading, TruthOf, reads
 from kgdiag.cli.output import print_answer, say, write
 from kgdiag.errors import KgdiagError, UsageError
 
@@ -147,22 +147,78 @@ def check(
         list[str] | None, typer.Argument(metavar="KIND/NAME", help="Only what concerns these objects.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="ID", help="Only this rule; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="RULES", help="Only these rules: ids or names, by commas; repeatable."
+        ),
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option("--skip", metavar="ID", help="Not this rule; repeatable.")
+        list[str] | None,
+        typer.Option("--skip", metavar="RULES", help="Not these rules: ids or names, by commas; repeatable."),
     ] = None,
+    min_severity: Annotated[
+        Level, typer.Option("--min-severity", help="Show findings of this severity or above.")
+    ] = Level.INFO,
+    group_by: Annotated[Grouping, typer.Option("--group-by", help="How text groups them.")] = Grouping.OBJECT,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="FILE", help="Leave out the findings that FILE holds."),
+    ] = None,
+    write_baseline: Annotated[
+        str | None,
+        typer.Option("--write-baseline", metavar="FILE", help="Write what is found to FILE: the baseline."),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Project file; default: the nearest .kgdiag.yaml here or above, up to the git root.",
+        ),
+    ] = None,
+    rbac: Annotated[
+        bool,
+        typer.Option("--rbac", help="Print the least ClusterRole that the rules need, and read nothing."),
+    ] = False,
 ) -> int:
     """Every rule over the scope: a namespace, with -A all of them; files are taken whole.
 
+    One cause is one finding; what follows from it is listed under it. Findings are accepted by the
+    annotation kgdiag.dev/ignore: "KG101 reason; KG203 reason" on the object, by entries of .kgdiag.yaml
+    (ignore: a list of rule, object, reason, expires) or by a baseline; -v shows them.
+
     Example: kgdiag check -A
     """
-    from kgdiag import app as application
+    from kgdiag import checking
+    from kgdiag.model.finding import Severity
+    from kgdiag.model.report import GroupBy
 
-    answer = application.check(
-        _session(reading), objects or [], only=only or [], skip=skip or [], fail_on=_severity(reading.fail_on)
+    options = checking.Options(
+        only=_words(only),
+        skip=_words(skip),
+        fail_on=_severity(reading.fail_on),
+        min_severity=Severity(min_severity.value),
+        group_by=GroupBy(group_by.value),
+        config=config,
+        baseline=baseline,
+        write_baseline=write_baseline,
     )
-    return _finish(answer, reading)
+    prepared = checking.prepare(options)
+    if rbac:
+        from kgdiag.report.rbac import render_role
+
+        write(render_role(prepared.rules))
+        return 0
+    checked = checking.check(_session(reading), objects or [], options, prepared)
+    if not reading.quiet:
+        for words in (*checked.words, *(checked.details if reading.verbose else ())):
+            say(words)
+    return _finish(checked.answer, reading)
+
+
+def _words(given: list[str] | None) -> list[str]:
+    """Words of an option that is repeated, or has several by commas."""
+    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
 
 
 @snapshot_app.command("save")

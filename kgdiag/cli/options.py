@@ -45,6 +45,21 @@ class TruthOf(StrEnum):
     BOTH = "both"
 
 
+class Level(StrEnum):
+    """Severities, for options that take one."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Grouping(StrEnum):
+    """How text groups findings."""
+
+    OBJECT = "object"
+    RULE = "rule"
+
+
 @dataclass(frozen=True)
 class Reading:
     """What to read, as whom, and how to print it."""

@@ -54,6 +54,8 @@ def _source(place: Place) -> tuple[YamlText | None, Path]:
 
 def _changed(text: str, patch: Patch, prefix: Path) -> str:
     root = compose(text)
+    if root is None:
+        raise ValueError("no document")
     for step in prefix:
         root = _child(root, str(step))
     edits = _merges(text, root, patch.body) if patch.type is PatchType.MERGE else []

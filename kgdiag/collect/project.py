@@ -146,11 +146,12 @@ def _is_baseline(document: Any) -> bool:
 
 
 def _identity(file: str, at: int, item: Any) -> Identity:
+    parts: tuple[Any, ...] = ()
     try:
         ref = item["object"]
         parts = (item["rule"], item["key"], ref["group"], ref["kind"], ref["namespace"], ref["name"])
     except (KeyError, TypeError):
-        parts = ()
+        pass
     if not parts or not all(isinstance(part, str) for part in parts):
         raise InputError(f"findings[{at}] has no rule, object and key", subject=f"{file}:1")
     return Identity(parts[0], Ref(*parts[2:]), parts[1])

@@ -70,8 +70,8 @@ Fault = tuple[str, Ref]
 class Finding:
     """One finding, as the contract's FINDING. Rules build it; nothing else decides severity or words.
 
-    ``causes`` are the faults that this finding is about, ``follows`` those that would explain it: where another
-    finding is about one of them, this one is a consequence and is listed under that one.
+    ``causes`` are the faults that this finding is about, ``follows`` those that would explain it: where
+    another finding is about one of them, this one is a consequence and is listed under that one.
     """
 
     rule: str

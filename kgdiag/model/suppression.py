@@ -18,7 +18,7 @@ ANNOTATION = "kgdiag.dev/ignore"
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Objects by kinds and wildcards. ``kinds`` are (group, kind), None for all; ``namespace`` None for all."""
+    """Objects by kinds (group, kind; None for all) and wildcards; ``namespace`` None is every namespace."""
 
     text: str
     kinds: frozenset[tuple[str, str]] | None

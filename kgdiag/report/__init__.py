@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from kgdiag.app import Answer
+from kgdiag.errors import UsageError
+from kgdiag.model.report import Report
 
 FORMATS = ("text", "wide", "json", "yaml", "markdown", "mermaid", "sarif", "junit")
 
@@ -26,9 +28,15 @@ def render(answer: Answer, output: str, *, width: int = 80, color: bool = False)
 
         return mermaid.render(answer)
     if output in ("sarif", "junit"):
-        from kgdiag.errors import UsageError
+        if not isinstance(answer.body, Report):
+            raise UsageError(f"{output} is a format of check", subject="-o", hint="kgdiag check -o " + output)
+        if output == "sarif":
+            from kgdiag.report.sarif import render_sarif
 
-        raise UsageError(f"{output} is a format of check", subject="-o", hint="kgdiag check -o " + output)
+            return render_sarif(answer, answer.body)
+        from kgdiag.report.junit import render_junit
+
+        return render_junit(answer, answer.body)
     from kgdiag.report import text
 
     return text.render(answer, width=width, color=color, wide=output == "wide")

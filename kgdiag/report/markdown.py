@@ -54,6 +54,11 @@ def render(answer: Answer) -> str:
         lines += ["# kgdiag check", ""]
         lines += _findings(body.findings) or ["Nothing found.", ""]
         skipped = getattr(body, "skipped", ())
+        accepted = getattr(body, "suppressed", ())
+        lines += _list(
+            "Suppressed",
+            (f"{item.finding.rule} {md(named(item.finding.object))}: {md(item.reason)}" for item in accepted),
+        )
         lines += _list("Skipped", (f"{item.rule}: {md(item.reason)}" for item in skipped))
         lines += _gaps(answer)
     return "\n".join(lines).rstrip() + "\n"
@@ -94,12 +99,21 @@ def _findings(findings: Sequence[Finding]) -> list[str]:
     lines: list[str] = ["## Findings", ""] if findings else []
     for item in findings:
         lines += [f"### {item.severity}: {item.rule} {md(item.name)}", "", md(item.message), ""]
+        lines += [f"On {md(named(item.object))}.", ""]
         lines += [f"- {md(evidence_text(fact))}" for fact in item.evidence]
         lines += [f"- so: {md(text)}" for text in item.consequences]
         lines += [f"- **fix:** {md(item.fix)}"] if item.fix else []
         lines.append("")
+        lines += _patch(item)
         lines += _commands("", item.verify)
     return lines
+
+
+def _patch(item: Finding) -> list[str]:
+    if item.patch is None:
+        return []
+    lines = (item.patch.diff or item.patch.command).splitlines()
+    return ["```diff" if item.patch.diff else "```sh", *(clean(line) for line in lines), "```", ""]
 
 
 def _commands(title: str, commands: Sequence[Command]) -> list[str]:

@@ -16,47 +16,34 @@ from rich.text import Text
 from kgdiag.app import Answer
 from kgdiag.model.explanation import Explanation, Relation, State, Table
 from kgdiag.model.finding import Command, Finding, Severity
-from kgdiag.model.trace import Hop, PathTaken, Result, Trace
+from kgdiag.model.report import GroupBy
+from kgdiag.model.trace import Trace
 from kgdiag.report.escape import clean
-from kgdiag.report.words import (
-    FLAGS,
-    evidence_text,
-    gap_text,
-    named,
-    outcome_line,
-    relation_words,
-    share_text,
-    verdict,
-)
+from kgdiag.report.words import evidence_text, gap_text, named, relation_words
 
 _MARK = {
     Severity.ERROR: ("✗", "bold red"),
     Severity.WARNING: ("!", "bold yellow"),
     Severity.INFO: ("·", "cyan"),
 }
-_RESULT = {
-    Result.DELIVERED: ("✓", "bold green"),
-    Result.REFUSED: ("✗", "bold red"),
-    Result.EXTERNAL: ("→", "bold cyan"),
-    Result.UNKNOWN: ("?", "bold yellow"),
-}
-_LOSERS = 3  # of each hop, in text; wide and the data formats have all
 
 
 def render(answer: Answer, *, width: int = 80, color: bool = False, wide: bool = False) -> str:
     """The answer as text of this width; ``wide`` shows evidence and all losers too."""
-    page = _Page(width, color, wide)
+    page = Page(width, color, wide)
     body = answer.body
     if isinstance(body, Explanation):
         _explanation(page, body, answer)
     elif isinstance(body, Trace):
-        _trace(page, body, answer)
+        from kgdiag.report.way import render_trace
+
+        render_trace(page, body, answer)
     else:
         _report(page, answer)
     return page.text()
 
 
-class _Page:
+class Page:
     """A console that writes into memory."""
 
     def __init__(self, width: int, color: bool, wide: bool) -> None:
@@ -99,7 +86,7 @@ class _Page:
         self.line(text, "bold")
 
 
-def _explanation(page: _Page, body: Explanation, answer: Answer) -> None:
+def _explanation(page: Page, body: Explanation, answer: Answer) -> None:
     page.line(named(body.object), "bold")
     page.line(clean(body.summary), _style(body.findings))
     for table in body.tables:
@@ -107,9 +94,9 @@ def _explanation(page: _Page, body: Explanation, answer: Answer) -> None:
     _relations(page, "Who leads here", [item for item in body.relations if item.direction == "up"])
     _relations(page, "Where it leads", [item for item in body.relations if item.direction == "down"])
     _relations(page, "What it is made of", [item for item in body.relations if item.direction == "own"])
-    _findings(page, body.findings)
-    _notes(page, body.notes)
-    _gaps(page, answer)
+    findings(page, body.findings)
+    notes(page, body.notes)
+    gaps(page, answer)
     shown = {command.argv for item in body.findings for command in item.verify}
     _commands(page, [command for command in body.verify if command.argv not in shown], "Verify")
 
@@ -119,7 +106,7 @@ def _style(findings: Iterable[Finding]) -> str:
     return {0: "red", 1: "yellow"}.get(worst, "green")
 
 
-def _table(page: _Page, table: Table) -> None:
+def _table(page: Page, table: Table) -> None:
     if not table.rows:
         return
     page.head(clean(table.title))
@@ -132,7 +119,7 @@ def _table(page: _Page, table: Table) -> None:
     page.console.print(Padding(grid, (0, 0, 0, 2)))
 
 
-def _relations(page: _Page, title: str, relations: Sequence[Relation]) -> None:
+def _relations(page: Page, title: str, relations: Sequence[Relation]) -> None:
     if not relations:
         return
     page.head(title)
@@ -153,18 +140,21 @@ def _relations(page: _Page, title: str, relations: Sequence[Relation]) -> None:
         page.line(f"… and {len(relations) - limit} more (-o wide)", "dim", indent=2)
 
 
-def _findings(page: _Page, findings: Sequence[Finding], title: str = "Findings") -> None:
+def findings(
+    page: Page, findings: Sequence[Finding], title: str = "Findings", *, objects: bool = False
+) -> None:
     if not findings:
         return
     page.head(title)
     for item in findings:
-        finding(page, item)
+        finding(page, item, on=named(item.object) if objects else "")
 
 
-def finding(page: _Page, item: Finding) -> None:
+def finding(page: Page, item: Finding, *, on: str = "") -> None:
     """One finding: severity, rule, words; below it the proof, the mend and the commands."""
     mark, style = _MARK[item.severity]
     line = Text(f"{mark} {item.severity} {item.rule} ", style=style)
+    line.append(f"{on}: " if on else "")
     line.append(clean(item.message), style="bold" if item.severity is Severity.ERROR else "")
     page.line(line, indent=2)
     for fact in item.evidence if page.wide else item.evidence[:4]:
@@ -173,16 +163,28 @@ def finding(page: _Page, item: Finding) -> None:
         page.line(f"so: {clean(consequence)}", indent=6)
     if item.fix:
         page.line(Text.assemble(("fix: ", "green"), clean(item.fix)), indent=6)
+    _patch(page, item)
     for command in item.verify:
         _command(page, command, 6)
 
 
-def _command(page: _Page, command: Command, indent: int) -> None:
+def _patch(page: Page, item: Finding) -> None:
+    """The mend to copy: a diff of the file, else the command that a person may run."""
+    if item.patch is None:
+        return
+    if item.patch.diff is None:
+        page.raw(f"      {clean(item.patch.command)}", "green")
+        return
+    for text in item.patch.diff.splitlines() if page.wide else ():
+        page.raw(f"      {clean(text)}", "green")
+
+
+def _command(page: Page, command: Command, indent: int) -> None:
     page.raw(" " * indent + clean(command.command), "cyan")
     page.line(f"# {clean(command.expect)}", "dim", indent=indent + 2)
 
 
-def _commands(page: _Page, commands: Sequence[Command], title: str) -> None:
+def _commands(page: Page, commands: Sequence[Command], title: str) -> None:
     if not commands:
         return
     page.head(title)
@@ -190,14 +192,14 @@ def _commands(page: _Page, commands: Sequence[Command], title: str) -> None:
         _command(page, command, 2)
 
 
-def _notes(page: _Page, notes: Sequence[str]) -> None:
+def notes(page: Page, notes: Sequence[str]) -> None:
     if notes:
         page.head("Notes")
         for note in notes:
             page.line(f"· {clean(note)}", indent=2)
 
 
-def _gaps(page: _Page, answer: Answer) -> None:
+def gaps(page: Page, answer: Answer) -> None:
     gaps = list(dict.fromkeys(gap_text(read) for read in answer.incomplete))
     if gaps:
         page.head("Not seen")
@@ -205,94 +207,24 @@ def _gaps(page: _Page, answer: Answer) -> None:
             page.line(f"? {text}", "yellow", indent=2)
 
 
-def _trace(page: _Page, body: Trace, answer: Answer) -> None:
-    asked = body.question
-    mark, style = _RESULT[_worst(body)]
-    page.line(Text.assemble((f"{mark} ", style), (verdict(body), style)))
-    origin = asked.origin or "outside"
-    via = f", via {asked.via}" if asked.via else ""
-    page.line(f"{clean(asked.request.method)} {clean(asked.url)} from {clean(origin)}{clean(via)}", "dim")
-    errors = [item for item in body.findings if item.severity is not Severity.INFO]
-    fix = next((item.fix for item in errors if item.fix), "") or next(
-        (path.outcome.fix for path in body.paths if path.outcome.fix), ""
-    )
-    if fix:
-        page.line(Text.assemble(("change: ", "bold green"), clean(fix)))
-    for number, path in enumerate(body.paths, 1):
-        _path(page, path, number, len(body.paths))
-    _findings(page, body.findings)
-    _notes(page, body.notes)
-    _gaps(page, answer)
-    commands = list(
-        dict.fromkeys(command for path in body.paths for hop in path.hops for command in hop.verify)
-    )
-    _commands(page, commands, "Verify")
-
-
-def _worst(body: Trace) -> Result:
-    order = (Result.REFUSED, Result.UNKNOWN, Result.EXTERNAL, Result.DELIVERED)
-    found = {path.outcome.result for path in body.paths}
-    return next((result for result in order if result in found), Result.UNKNOWN)
-
-
-def _path(page: _Page, path: PathTaken, number: int, of: int) -> None:
-    share = share_text(path)
-    title = f"Path {number} of {of}" if of > 1 else "Path"
-    page.head(f"{title}{f' ({share})' if share else ''}: through {named(path.entry)}")
-    outcome = path.outcome
-    for at, hop in enumerate(path.hops, 1):
-        # Where a path fails, the proof belongs to the answer; on the way there it is for who asks (-o wide).
-        _hop(
-            page,
-            hop,
-            at,
-            proof=page.wide or (at == len(path.hops) and outcome.result is not Result.DELIVERED),
-        )
-    mark, style = _RESULT[outcome.result]
-    line = Text(f"{mark} {outcome_line(outcome)}", style=style)
-    if outcome.pods:
-        shown = ", ".join(clean(f"{pod.namespace}/{pod.name}") for pod in outcome.pods[:3])
-        more = f" and {len(outcome.pods) - 3} more" if len(outcome.pods) > 3 else ""
-        line.append(f" to {'pods' if len(outcome.pods) > 1 else 'pod'} {shown}{more}")
-    if outcome.flag in FLAGS:
-        line.append(f" [{outcome.flag}: {FLAGS[outcome.flag]}]", style="dim")
-    page.line(line, indent=2)
-
-
-def _hop(page: _Page, hop: Hop, number: int, *, proof: bool) -> None:
-    line = Text(f"{number:>2} ", style="dim")
-    line.append(named(hop.object), style="bold")
-    line.append(f" {hop.action}", style="cyan")
-    if hop.truth != "intent":
-        line.append(f" [{hop.truth}]", style="magenta")
-    line.append(f"  {clean(hop.detail)}")
-    page.line(line, indent=1, hang=3)
-    for fact in hop.evidence if proof else ():
-        page.line(evidence_text(fact), "dim", indent=6)
-    shown = hop.rejected if page.wide else hop.rejected[:_LOSERS]
-    for loser in shown:
-        part = f" {clean(loser.rule)}" if loser.rule else ""
-        page.line(
-            Text.assemble(("lost ", "yellow"), f"{named(loser.object)}{part}: {clean(loser.reason)}"),
-            indent=6,
-        )
-    if len(hop.rejected) > len(shown):
-        page.line(f"… {len(hop.rejected) - len(shown)} more lost (-o wide)", "dim", indent=6)
-
-
-def _report(page: _Page, answer: Answer) -> None:
+def _report(page: Page, answer: Answer) -> None:
     findings = answer.body.findings
     counts = {severity: sum(item.severity is severity for item in findings) for severity in Severity}
     worst = _style(findings)
     words = [
         f"{number} {severity}{'s' if number != 1 else ''}" for severity, number in counts.items() if number
     ]
-    page.line(", ".join(words) if words else "nothing found", "bold " + worst if findings else "bold green")
-    by_object: dict[str, list[Finding]] = {}
+    accepted = len(getattr(answer.body, "suppressed", ()))
+    hidden = f" ({accepted} suppressed: -v shows them)" if accepted else ""
+    line = Text(", ".join(words) or "nothing found", "bold " + worst if findings else "bold green")
+    page.line(line.append(hidden, "dim"))
+    by_rule = getattr(answer.body, "group_by", None) == GroupBy.RULE
+    groups: dict[str, list[Finding]] = {}
     for item in findings:
-        by_object.setdefault(named(item.object), []).append(item)
-    for name, found in by_object.items():
-        _findings(page, found, name)
+        group = f"{item.rule} {item.name}" if by_rule else named(item.object)
+        groups.setdefault(group, []).append(item)
+    for name, found in groups.items():
+        findings(page, found, name, objects=by_rule)
     skipped = getattr(answer.body, "skipped", ())
     if skipped:
         page.head("Skipped")
@@ -301,4 +233,4 @@ def _report(page: _Page, answer: Answer) -> None:
             reasons.setdefault(item.reason, []).append(item.rule)
         for reason, ids in reasons.items():
             page.line(f"? {', '.join(ids)}: {clean(reason)}", "yellow", indent=2)
-    _gaps(page, answer)
+    gaps(page, answer)

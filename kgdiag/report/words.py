@@ -164,6 +164,10 @@ def share_text(path: PathTaken) -> str:
 
 def verdict(trace: Trace) -> str:
     """One line over all paths: what the client gets."""
+    return _verdict(trace)
+
+
+def _verdict(trace: Trace) -> str:
     if not trace.paths:
         return "unknown: nothing here takes this request"
     kinds = {path.outcome.result for path in trace.paths}

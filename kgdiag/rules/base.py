@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from kgdiag.graph.world import World
+from kgdiag.model import kinds
 from kgdiag.model.finding import Command, Fault, Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Evidence, Obj
 from kgdiag.model.patch import Patch
 from kgdiag.model.ref import Ref
 
+# What everything asks that must know how a mesh is configured (dialects/istio/mesh.py).
+MESH_READS = (kinds.DEPLOYMENT,)
+MESH_NAMES = (kinds.CONFIG_MAP, kinds.MESH_MEMBER_ROLL)
 DOCS = "https://kgdiag.dev/rules/{id}"
 
 
@@ -49,7 +53,8 @@ Check = Callable[[World, Scope], Iterable[Finding]]
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. ``needs`` are the kinds without which it says nothing: where one of them could not be
-    read, the rule is skipped with that reason. ``about`` are the kinds that its findings are on."""
+    read, the rule is skipped with that reason. ``about`` are the kinds that its findings are on.
+    ``reads`` are the further kinds that it lists, ``names`` those that it reads by name only."""
 
     id: str
     name: str
@@ -59,6 +64,8 @@ class Rule:
     check: Check
     page: str
     equivalents: tuple[str, ...] = ()
+    reads: tuple[Kind, ...] = ()
+    names: tuple[Kind, ...] = ()
 
     @property
     def docs(self) -> str:
@@ -114,6 +121,8 @@ def rule(
     needs: tuple[Kind, ...],
     about: tuple[Kind, ...],
     equivalents: tuple[str, ...] = (),
+    reads: tuple[Kind, ...] = (),
+    names: tuple[Kind, ...] = (),
 ) -> Callable[[RuleCheck], Rule]:
     """Make a rule of a function ``(rule, world, scope) -> findings``; its page is the module's docstring."""
 
@@ -125,7 +134,7 @@ def rule(
         def run(world: World, scope: Scope) -> Iterable[Finding]:
             return check(made, world, scope)
 
-        made = Rule(id, name, severity, needs, about, run, page, equivalents)
+        made = Rule(id, name, severity, needs, about, run, page, equivalents, reads, names)
         return made
 
     return make

@@ -38,7 +38,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Command, Finding, Match, Severity
 from kgdiag.model.obj import Evidence, Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import (
     group_by,
     labels_text,
@@ -56,6 +56,7 @@ _NAMING = ("app", "app.kubernetes.io/name", "k8s-app")
 @rule(
     "KG101", "service-selects-other-pods", Severity.ERROR,
     needs=(kinds.SERVICE, kinds.POD, kinds.ISTIO_GATEWAY), about=(kinds.SERVICE,),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service with pods of another name."""

@@ -33,7 +33,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Evidence, Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import (
     group_by,
     known,
@@ -51,6 +51,7 @@ _WORKLOADS = (kinds.DEPLOYMENT, kinds.STATEFUL_SET)
 @rule(
     "KG102", "selector-matches-nothing", Severity.ERROR, needs=(kinds.SERVICE, kinds.POD),
     about=(kinds.SERVICE,), equivalents=("KIA0701",),
+    reads=(kinds.STATEFUL_SET, *MESH_READS),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service whose selector matches nothing."""

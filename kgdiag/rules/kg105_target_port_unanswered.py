@@ -33,7 +33,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed, mappings, port_text
 from kgdiag.rules.istio import AGENT_PORTS, open_ports
 from kgdiag.rules.kg101_service_selects_other_pods import dead_targets
@@ -42,6 +42,7 @@ from kgdiag.rules.kg101_service_selects_other_pods import dead_targets
 @rule(
     "KG105", "target-port-unanswered", Severity.WARNING,
     needs=(kinds.SERVICE, kinds.POD, kinds.ISTIO_GATEWAY), about=(kinds.SERVICE,),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service with ports that lead nowhere."""

@@ -31,7 +31,7 @@ from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed, mappings, ports_text, prove_ports
 from kgdiag.rules.istio import gateway_pods, gateway_pods_of, translate
 from kgdiag.rules.kg101_service_selects_other_pods import dead_targets
@@ -41,6 +41,7 @@ from kgdiag.rules.kg101_service_selects_other_pods import dead_targets
     "KG106", "gateway-port-unreachable", Severity.ERROR,
     needs=(kinds.ISTIO_GATEWAY, kinds.POD, kinds.SERVICE), about=(kinds.ISTIO_GATEWAY,),
     equivalents=("IST0162",),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each server that no Service reaches on any pod of its Gateway."""

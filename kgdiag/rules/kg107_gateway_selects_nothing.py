@@ -28,7 +28,7 @@ from kgdiag.dialects.istio.mesh import is_gateway_pod
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known_everywhere, labels_text, listed
 from kgdiag.rules.istio import gateway_pods
 
@@ -36,6 +36,7 @@ from kgdiag.rules.istio import gateway_pods
 @rule(
     "KG107", "gateway-selects-nothing", Severity.ERROR, needs=(kinds.ISTIO_GATEWAY, kinds.POD),
     about=(kinds.ISTIO_GATEWAY,), equivalents=("IST0101", "KIA0302"),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Gateway without gateway pods."""

@@ -33,7 +33,7 @@ from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Command, Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import port_text
 from kgdiag.rules.istio import candidates, gateway_pods, gateway_pods_of, gateways_on, open_ports
 
@@ -41,6 +41,7 @@ from kgdiag.rules.istio import candidates, gateway_pods, gateway_pods_of, gatewa
 @rule(
     "KG108", "port-translation-conflict", Severity.ERROR,
     needs=(kinds.SERVICE, kinds.POD, kinds.ISTIO_GATEWAY), about=(kinds.SERVICE,),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each server and Service that another Service's target port takes from the other."""

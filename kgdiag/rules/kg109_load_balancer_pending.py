@@ -39,7 +39,8 @@ LOCAL = {
 
 
 @rule(
-    "KG109", "load-balancer-pending", Severity.WARNING, needs=(kinds.SERVICE,), about=(kinds.SERVICE,)
+    "KG109", "load-balancer-pending", Severity.WARNING, needs=(kinds.SERVICE,), about=(kinds.SERVICE,),
+    reads=(kinds.NODE,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each LoadBalancer Service that waits for its address."""

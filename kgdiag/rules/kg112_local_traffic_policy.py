@@ -39,6 +39,7 @@ _CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes
 @rule(
     "KG112", "local-traffic-policy", Severity.WARNING, needs=(kinds.SERVICE, kinds.POD),
     about=(kinds.SERVICE,),
+    reads=(kinds.NODE,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service that some nodes drop."""

@@ -37,6 +37,7 @@ _NAMES = ("PORT", "WEB_PORT", "API_PORT", "HTTP_PORT", "SERVER_PORT", "LISTEN_PO
 @rule(
     "KG113", "port-of-the-environment", Severity.WARNING, needs=(kinds.SERVICE, kinds.POD),
     about=(kinds.SERVICE,),
+    names=(kinds.CONFIG_MAP,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service whose port is not where its app listens."""

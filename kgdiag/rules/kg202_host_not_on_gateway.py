@@ -32,7 +32,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed
 from kgdiag.rules.istio import find_gateway, mesh_for
 
@@ -40,6 +40,7 @@ from kgdiag.rules.istio import find_gateway, mesh_for
 @rule(
     "KG202", "host-not-on-gateway", Severity.ERROR, needs=(kinds.VIRTUAL_SERVICE, kinds.ISTIO_GATEWAY),
     about=(kinds.VIRTUAL_SERVICE,), equivalents=("IST0132",),
+    reads=(kinds.POD, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each VirtualService with hosts that no gateway of it serves."""

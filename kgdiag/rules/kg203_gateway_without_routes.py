@@ -33,7 +33,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import group_by, known_everywhere, workload_name
 from kgdiag.rules.istio import by_gateway, find_gateway, gateway_pods, gateways_on
 
@@ -41,6 +41,7 @@ from kgdiag.rules.istio import by_gateway, find_gateway, gateway_pods, gateways_
 @rule(
     "KG203", "gateway-without-routes", Severity.ERROR, needs=(kinds.ISTIO_GATEWAY, kinds.VIRTUAL_SERVICE),
     about=(kinds.ISTIO_GATEWAY,),
+    reads=(kinds.CONFIG_MAP, kinds.POD, *MESH_READS), names=(kinds.MESH_MEMBER_ROLL,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Gateway without VirtualServices."""

@@ -29,7 +29,7 @@ from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.istio import gateway_pods, merged
 
 
@@ -37,6 +37,7 @@ from kgdiag.rules.istio import gateway_pods, merged
     "KG205", "server-left-out", Severity.ERROR,
     needs=(kinds.ISTIO_GATEWAY, kinds.POD, kinds.SERVICE), about=(kinds.ISTIO_GATEWAY,),
     equivalents=("IST0145", "KIA0301"),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each server that is not part of its pods' configuration."""

@@ -26,7 +26,7 @@ from kgdiag.dialects.istio.routes import export_to, gateways_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed, prove_field
 from kgdiag.rules.istio import find_gateway, gateway_pods
 
@@ -34,6 +34,7 @@ from kgdiag.rules.istio import find_gateway, gateway_pods
 @rule(
     "KG206", "not-exported-to-gateway", Severity.ERROR,
     needs=(kinds.VIRTUAL_SERVICE, kinds.ISTIO_GATEWAY, kinds.POD), about=(kinds.VIRTUAL_SERVICE,),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each VirtualService and gateway that does not see it."""

@@ -30,7 +30,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Command, Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, known_everywhere, listed, namesakes, near, prove_gone
 from kgdiag.rules.istio import Destination, destinations, services_named
 
@@ -39,6 +39,7 @@ from kgdiag.rules.istio import Destination, destinations, services_named
     "KG301", "destination-not-found", Severity.ERROR,
     needs=(kinds.VIRTUAL_SERVICE, kinds.SERVICE, kinds.SERVICE_ENTRY), about=(kinds.VIRTUAL_SERVICE,),
     equivalents=("IST0101", "KIA1101"),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each host of a VirtualService that leads nowhere."""

@@ -32,7 +32,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed, prove_ports
 from kgdiag.rules.istio import Destination, destinations, find_gateway, services_named
 
@@ -41,6 +41,7 @@ from kgdiag.rules.istio import Destination, destinations, find_gateway, services
     "KG302", "destination-port", Severity.ERROR,
     needs=(kinds.VIRTUAL_SERVICE, kinds.SERVICE, kinds.SERVICE_ENTRY), about=(kinds.VIRTUAL_SERVICE,),
     equivalents=("IST0101", "IST0112"),
+    reads=MESH_READS, names=(kinds.ISTIO_GATEWAY, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each host and port of a VirtualService that the host does not have."""

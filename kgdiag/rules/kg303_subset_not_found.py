@@ -32,7 +32,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known, listed, near
 from kgdiag.rules.istio import Destination, destinations, find_gateway, gateway_pods, services_named
 
@@ -41,6 +41,7 @@ from kgdiag.rules.istio import Destination, destinations, find_gateway, gateway_
     "KG303", "subset-not-found", Severity.ERROR,
     needs=(kinds.VIRTUAL_SERVICE, kinds.SERVICE, kinds.DESTINATION_RULE), about=(kinds.VIRTUAL_SERVICE,),
     equivalents=("IST0101", "KIA1107"),
+    reads=(kinds.POD, kinds.SERVICE_ENTRY, *MESH_READS), names=(kinds.ISTIO_GATEWAY, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each subset of a VirtualService that is not defined."""

@@ -29,7 +29,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known, labels_text, listed, mappings, near, prove_no_pods
 from kgdiag.rules.istio import destinations, services_named
 
@@ -38,6 +38,7 @@ from kgdiag.rules.istio import destinations, services_named
     "KG304", "subset-without-pods", Severity.ERROR,
     needs=(kinds.DESTINATION_RULE, kinds.SERVICE, kinds.POD, kinds.VIRTUAL_SERVICE),
     about=(kinds.DESTINATION_RULE,), equivalents=("IST0173", "KIA0203"),
+    reads=(kinds.SERVICE_ENTRY, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each subset of a Service with pods, none of which is in it."""

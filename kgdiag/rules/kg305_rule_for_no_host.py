@@ -28,7 +28,7 @@ from kgdiag.graph.core import cluster_name
 from kgdiag.graph.world import Missing, World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known_everywhere, listed, namesakes, near, prove_gone
 from kgdiag.rules.istio import services_named
 
@@ -37,6 +37,7 @@ from kgdiag.rules.istio import services_named
     "KG305", "rule-for-no-host", Severity.WARNING,
     needs=(kinds.DESTINATION_RULE, kinds.SERVICE, kinds.SERVICE_ENTRY), about=(kinds.DESTINATION_RULE,),
     equivalents=("IST0174", "KIA0202"),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each DestinationRule that applies to nothing."""

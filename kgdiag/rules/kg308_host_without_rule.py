@@ -30,7 +30,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.proxy import ValueMatch
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed, mappings, owned_by_controller
 from kgdiag.trace.match import string_matches
 
@@ -38,6 +38,7 @@ from kgdiag.trace.match import string_matches
 @rule(
     "KG308", "host-without-rule", Severity.ERROR, needs=(kinds.VIRTUAL_SERVICE,),
     about=(kinds.VIRTUAL_SERVICE,),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each VirtualService with hosts that no rule takes."""

@@ -28,13 +28,14 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.istio import by_gateway
 
 
 @rule(
     "KG309", "host-claimed-twice", Severity.WARNING, needs=(kinds.VIRTUAL_SERVICE,),
     about=(kinds.VIRTUAL_SERVICE,), equivalents=("IST0109", "KIA1106"),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each host that a VirtualService does not get in the mesh."""

@@ -31,7 +31,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import group_by, mappings, prove_field
 from kgdiag.rules.istio import services_named
 
@@ -41,6 +41,7 @@ _OPEN = ("NodePort", "LoadBalancer")
 @rule(
     "KG310", "mesh-rules-bypassed", Severity.WARNING, needs=(kinds.VIRTUAL_SERVICE, kinds.SERVICE),
     about=(kinds.VIRTUAL_SERVICE,),
+    reads=(kinds.POD, kinds.SERVICE_ENTRY, kinds.INGRESS, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each VirtualService whose weights outside clients go round."""

@@ -35,6 +35,7 @@ from kgdiag.rules.common import mappings
 @rule(
     "KG311", "pattern-taken-literally", Severity.WARNING, needs=(kinds.VIRTUAL_SERVICE,),
     about=(kinds.VIRTUAL_SERVICE, kinds.HTTP_ROUTE),
+    reads=(kinds.HTTP_ROUTE,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each path that cannot match what it looks like."""

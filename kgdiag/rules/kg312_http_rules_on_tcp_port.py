@@ -27,7 +27,7 @@ from kgdiag.dialects.istio.routes import gateways_of, hosts_of
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed
 from kgdiag.rules.istio import services_named
 
@@ -35,6 +35,7 @@ from kgdiag.rules.istio import services_named
 @rule(
     "KG312", "http-rules-on-tcp-port", Severity.WARNING, needs=(kinds.VIRTUAL_SERVICE, kinds.SERVICE),
     about=(kinds.VIRTUAL_SERVICE,),
+    reads=(kinds.SERVICE_ENTRY, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each host whose ports know no HTTP."""

@@ -52,6 +52,7 @@ class _Reference:
 @rule(
     "KG401", "reference-not-granted", Severity.ERROR,
     needs=(kinds.HTTP_ROUTE, kinds.GATEWAY, kinds.REFERENCE_GRANT), about=(*ROUTES, kinds.GATEWAY),
+    reads=(kinds.GRPC_ROUTE, kinds.TCP_ROUTE, kinds.TLS_ROUTE, kinds.UDP_ROUTE),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each reference that is not permitted."""

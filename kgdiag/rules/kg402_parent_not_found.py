@@ -37,6 +37,8 @@ from kgdiag.rules.kg401_reference_not_granted import GROUP, ROUTES
 @rule(
     "KG402", "parent-not-found", Severity.ERROR, needs=(kinds.HTTP_ROUTE, kinds.GATEWAY),
     about=ROUTES, equivalents=("KIA1401",),
+    reads=(kinds.GRPC_ROUTE, kinds.TCP_ROUTE, kinds.TLS_ROUTE, kinds.UDP_ROUTE),
+    names=(kinds.GATEWAY_CLASS,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each parentRef that leads nowhere."""

@@ -41,6 +41,8 @@ from kgdiag.rules.kg401_reference_not_granted import ROUTES
 
 @rule(
     "KG403", "route-not-attached", Severity.ERROR, needs=(kinds.HTTP_ROUTE, kinds.GATEWAY), about=ROUTES,
+    reads=(kinds.GRPC_ROUTE, kinds.TCP_ROUTE, kinds.TLS_ROUTE, kinds.UDP_ROUTE),
+    names=(kinds.GATEWAY_CLASS,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each parentRef that every listener refuses."""

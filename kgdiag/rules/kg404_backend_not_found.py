@@ -37,6 +37,7 @@ from kgdiag.rules.kg401_reference_not_granted import ROUTES
 @rule(
     "KG404", "backend-not-found", Severity.ERROR, needs=(kinds.HTTP_ROUTE, kinds.SERVICE), about=ROUTES,
     equivalents=("KIA1402",),
+    reads=(kinds.GRPC_ROUTE, kinds.REFERENCE_GRANT, kinds.TCP_ROUTE, kinds.TLS_ROUTE, kinds.UDP_ROUTE),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service and port of a route that is not there."""

@@ -42,6 +42,8 @@ _PENDING = {"AddressNotAssigned", "Pending", "NoResources"}
 @rule(
     "KG407", "controller-says-no", Severity.WARNING, needs=(kinds.GATEWAY, kinds.HTTP_ROUTE),
     about=(kinds.GATEWAY, *ROUTES), equivalents=("IST0171",),
+    reads=(kinds.GRPC_ROUTE, kinds.TCP_ROUTE, kinds.TLS_ROUTE, kinds.UDP_ROUTE),
+    names=(kinds.GATEWAY_CLASS,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each condition that says no and that nothing else explains."""

@@ -31,7 +31,9 @@ from kgdiag.rules.common import mappings
 from kgdiag.rules.kg109_load_balancer_pending import LOCAL, cluster_maker
 
 
-@rule("KG409", "gateway-without-address", Severity.WARNING, needs=(kinds.GATEWAY,), about=(kinds.GATEWAY,))
+@rule("KG409", "gateway-without-address", Severity.WARNING, needs=(kinds.GATEWAY,), about=(kinds.GATEWAY,),
+    reads=(kinds.NODE,),
+)  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Gateway that waits for an address."""
     for gateway in scope.all(world, kinds.GATEWAY):

@@ -29,7 +29,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Command, Finding, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import prove_gone, prove_secret, whole_cluster
 from kgdiag.rules.istio import gateway_pods
 
@@ -37,6 +37,7 @@ from kgdiag.rules.istio import gateway_pods
 @rule(
     "KG501", "gateway-certificate", Severity.ERROR, needs=(kinds.ISTIO_GATEWAY, kinds.POD),
     about=(kinds.ISTIO_GATEWAY,), equivalents=("IST0101", "IST0161"),
+    reads=MESH_READS, names=(kinds.SECRET, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each server whose handshakes cannot succeed."""

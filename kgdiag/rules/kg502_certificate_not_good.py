@@ -31,7 +31,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.certificates import ends, name_covers, names, problem_of
 from kgdiag.rules.common import listed, mappings, prove_secret
 from kgdiag.rules.istio import gateway_pods
@@ -42,6 +42,8 @@ _SOON = timedelta(days=14)
 @rule(
     "KG502", "certificate-not-good", Severity.ERROR, needs=(),
     about=(kinds.ISTIO_GATEWAY, kinds.GATEWAY),
+    reads=(kinds.POD, kinds.GATEWAY, kinds.ISTIO_GATEWAY, *MESH_READS),
+    names=(kinds.SECRET, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each certificate of a server and what is wrong with it."""

@@ -30,7 +30,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.certificates import name_covers, names
 from kgdiag.rules.common import listed, prove_field
 from kgdiag.rules.istio import gateway_pods, open_ports
@@ -39,6 +39,7 @@ from kgdiag.rules.istio import gateway_pods, open_ports
 @rule(
     "KG503", "certificate-shared", Severity.WARNING, needs=(kinds.ISTIO_GATEWAY, kinds.POD),
     about=(kinds.ISTIO_GATEWAY,), equivalents=("IST0138",),
+    reads=(kinds.SERVICE, *MESH_READS), names=(kinds.SECRET, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each server that shares its certificate with an earlier one."""

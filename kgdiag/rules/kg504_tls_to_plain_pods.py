@@ -34,7 +34,7 @@ from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed
 from kgdiag.rules.istio import destinations, sidecar_likely
 
@@ -42,6 +42,7 @@ from kgdiag.rules.istio import destinations, sidecar_likely
 @rule(
     "KG504", "tls-to-plain-pods", Severity.ERROR,
     needs=(kinds.DESTINATION_RULE, kinds.SERVICE, kinds.POD), about=(kinds.DESTINATION_RULE,),
+    reads=(kinds.VIRTUAL_SERVICE, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each DestinationRule and the Services that it cuts off."""

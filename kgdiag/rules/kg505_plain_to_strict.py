@@ -39,7 +39,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Command, Finding, Match, Severity
 from kgdiag.model.obj import Evidence, Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import port_text
 from kgdiag.rules.istio import services_named, sidecar_likely
 
@@ -51,6 +51,8 @@ _MESHLESS = ("envoy-gateway", "kgateway")
     "KG505", "plain-to-strict", Severity.ERROR,
     needs=(kinds.PEER_AUTHENTICATION, kinds.SERVICE, kinds.POD),
     about=(kinds.SERVICE, kinds.DESTINATION_RULE, *_ROUTES), equivalents=("KIA0207",),
+    reads=(kinds.GRPC_ROUTE, kinds.HTTP_ROUTE, kinds.DESTINATION_RULE, kinds.SERVICE_ENTRY, *MESH_READS),
+    names=(kinds.GATEWAY, kinds.GATEWAY_CLASS, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each plaintext way to pods that refuse it."""

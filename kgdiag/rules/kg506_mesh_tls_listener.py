@@ -33,7 +33,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known_everywhere
 from kgdiag.rules.istio import (
     Destination,
@@ -50,6 +50,7 @@ from kgdiag.rules.istio import (
     "KG506", "mesh-tls-listener", Severity.ERROR,
     needs=(kinds.VIRTUAL_SERVICE, kinds.SERVICE, kinds.ISTIO_GATEWAY, kinds.DESTINATION_RULE, kinds.POD),
     about=(kinds.VIRTUAL_SERVICE,),
+    reads=(kinds.SERVICE_ENTRY, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each VirtualService that leads plaintext to such a server."""

@@ -30,7 +30,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known_everywhere, labels_text, near, prove_no_pods
 
 _KINDS = (kinds.AUTHORIZATION_POLICY, kinds.PEER_AUTHENTICATION, kinds.REQUEST_AUTHENTICATION)
@@ -40,6 +40,9 @@ _WORKLOADS = (kinds.DEPLOYMENT, kinds.STATEFUL_SET)
 @rule(
     "KG601", "policy-selects-nothing", Severity.WARNING, needs=(kinds.POD,), about=_KINDS,
     equivalents=("IST0127", "KIA0004"),
+    reads=(kinds.STATEFUL_SET, kinds.AUTHORIZATION_POLICY, kinds.PEER_AUTHENTICATION,
+           kinds.REQUEST_AUTHENTICATION, *MESH_READS),
+    names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each policy without workloads."""

@@ -32,7 +32,7 @@ from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, listed, workload_name
 from kgdiag.rules.istio import destinations, gateways_on
 
@@ -40,6 +40,7 @@ from kgdiag.rules.istio import destinations, gateways_on
 @rule(
     "KG602", "everything-denied", Severity.ERROR, needs=(kinds.AUTHORIZATION_POLICY, kinds.POD),
     about=(kinds.SERVICE,),
+    reads=(kinds.SERVICE, kinds.ISTIO_GATEWAY, kinds.VIRTUAL_SERVICE, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service whose pods deny all."""

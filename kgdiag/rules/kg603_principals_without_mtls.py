@@ -32,7 +32,7 @@ from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import mappings
 from kgdiag.rules.istio import open_ports
 
@@ -43,6 +43,7 @@ _IDENTITY = ("principals", "namespaces", "serviceAccounts")
     "KG603", "principals-without-mtls", Severity.WARNING,
     needs=(kinds.AUTHORIZATION_POLICY, kinds.POD, kinds.ISTIO_GATEWAY), about=(kinds.AUTHORIZATION_POLICY,),
     equivalents=("KIA0105",),
+    reads=(kinds.SERVICE, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each policy that no request to its gateways can satisfy."""

@@ -29,7 +29,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, mappings
 
 
@@ -37,6 +37,7 @@ from kgdiag.rules.common import gone_or_unseen, mappings
     "KG605", "token-never-read", Severity.ERROR,
     needs=(kinds.AUTHORIZATION_POLICY, kinds.REQUEST_AUTHENTICATION, kinds.POD),
     about=(kinds.AUTHORIZATION_POLICY,), equivalents=("IST0149",),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each policy whose tokens nobody reads."""

@@ -42,6 +42,7 @@ _SELECTORS = (
 @rule(
     "KG606", "policy-twice", Severity.WARNING, needs=(),
     about=(kinds.PEER_AUTHENTICATION, kinds.SIDECAR), equivalents=("IST0111", "KIA0002"),
+    reads=(kinds.SIDECAR, kinds.PEER_AUTHENTICATION),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each policy that another one keeps from being taken."""

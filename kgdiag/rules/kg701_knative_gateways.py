@@ -37,6 +37,7 @@ _NEW = ("external-gateways", "local-gateways")
 @rule(
     "KG701", "knative-gateways", Severity.ERROR, needs=(kinds.ISTIO_GATEWAY, kinds.SERVICE),
     about=(kinds.CONFIG_MAP,),
+    names=(kinds.CONFIG_MAP,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each gateway of the configuration that is not there."""

@@ -42,7 +42,8 @@ _SERVICES = ("localGatewayService", "knativeLocalGatewayService")
 
 
 @rule(
-    "KG702", "kserve-ingress", Severity.ERROR, needs=(kinds.SERVICE,), about=(kinds.CONFIG_MAP,)
+    "KG702", "kserve-ingress", Severity.ERROR, needs=(kinds.SERVICE,), about=(kinds.CONFIG_MAP,),
+    reads=(kinds.CONFIG_MAP, kinds.ISTIO_GATEWAY),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each name in the configuration that leads nowhere."""

@@ -34,6 +34,7 @@ _LABEL = "networking.knative.dev/visibility"
 @rule(
     "KG703", "cluster-local-by-default", Severity.WARNING, needs=(kinds.KNATIVE_SERVICE,),
     about=(kinds.KNATIVE_SERVICE,),
+    names=(kinds.CONFIG_MAP,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Knative Service that nobody meant to be internal."""

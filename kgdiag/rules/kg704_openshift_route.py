@@ -33,7 +33,8 @@ from kgdiag.rules.common import gone_or_unseen, listed, near, ports_text, prove_
 
 
 @rule(
-    "KG704", "openshift-route", Severity.ERROR, needs=(kinds.ROUTE, kinds.SERVICE), about=(kinds.ROUTE,)
+    "KG704", "openshift-route", Severity.ERROR, needs=(kinds.ROUTE, kinds.SERVICE), about=(kinds.ROUTE,),
+    reads=(kinds.POD,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each backend of a Route that has no server."""

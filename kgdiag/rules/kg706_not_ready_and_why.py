@@ -43,6 +43,8 @@ _MEANING = {
 
 @rule(
     "KG706", "not-ready-and-why", Severity.WARNING, needs=(), about=_CHAIN,
+    reads=(kinds.KNATIVE_INGRESS, kinds.KNATIVE_REVISION, kinds.KNATIVE_ROUTE,
+           kinds.KNATIVE_SERVICE, kinds.INFERENCE_SERVICE),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each chain of objects, on its lowest one that says no."""

@@ -29,14 +29,16 @@ from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known_everywhere
 
 _KINDS = (kinds.VIRTUAL_SERVICE, kinds.ISTIO_GATEWAY, kinds.DESTINATION_RULE)
 
 
 @rule(
-    "KG708", "not-a-mesh-member", Severity.ERROR, needs=(kinds.VIRTUAL_SERVICE,), about=(kinds.NAMESPACE,)
+    "KG708", "not-a-mesh-member", Severity.ERROR, needs=(kinds.VIRTUAL_SERVICE,), about=(kinds.NAMESPACE,),
+    reads=(kinds.DESTINATION_RULE, kinds.ISTIO_GATEWAY, *MESH_READS),
+    names=(kinds.NAMESPACE, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each namespace whose Istio objects nobody reads."""

@@ -32,7 +32,7 @@ from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
-from kgdiag.rules.base import Rule, Scope, rule
+from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import mappings, prove_field, workload_name
 from kgdiag.rules.istio import gateway_pods_of
 
@@ -42,6 +42,7 @@ _DEFAULT = Ref("", "Service", "istio-system", "knative-local-gateway")
 @rule(
     "KG709", "inside-through-external-auth", Severity.WARNING,
     needs=(kinds.SERVICE, kinds.POD, kinds.AUTHORIZATION_POLICY), about=(kinds.SERVICE,),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each local gateway behind an external authorizer."""

@@ -12,14 +12,30 @@ from kgdiag.model.read import Status
 from kgdiag.model.ref import Ref
 from kgdiag.model.report import Skipped
 from kgdiag.rules.base import Rule, Scope
+from kgdiag.rules.roots import to_roots
+
+__all__ = ["findings_of", "run", "to_roots"]
 
 
 def run(world: World, rules: Iterable[Rule], scope: Scope) -> tuple[list[Finding], list[Skipped]]:
-    """The findings of the rules in their one order, and the rules that could not be run.
+    """The findings in their one order, one for each cause, and the rules that could not be run."""
+    found, skipped = findings_of(world, rules, scope)
+    return to_roots(found), skipped
+
+
+def findings_of(world: World, rules: Iterable[Rule], scope: Scope) -> tuple[list[Finding], list[Skipped]]:
+    """All findings of the rules, consequences beside their causes, and the rules that could not be run.
 
     A rule is skipped where a kind that it needs could not be read. A rule that crashes is a fault of ours:
     it is listed as skipped, with the error, rather than taken for silence.
     """
+    rules = list(rules)
+    if scope.namespaces is None and not scope.objects:
+        # All that the rules surely need, in one round, before any of them looks at a half-read world.
+        for kind in sorted({kind for item in rules for kind in item.needs}):
+            world.all(kind)
+        if world.lacking:
+            return [], []
     findings: dict[tuple[str, Ref, str], Finding] = {}
     skipped: list[Skipped] = []
     for item in rules:
@@ -33,7 +49,7 @@ def run(world: World, rules: Iterable[Rule], scope: Scope) -> tuple[list[Finding
         for finding in found:
             sure = _sure(world, finding)
             findings.setdefault((sure.rule, sure.object, sure.message), sure)
-    return sorted(findings.values(), key=lambda finding: finding.sort_key), skipped
+    return list(findings.values()), skipped
 
 
 def _sure(world: World, finding: Finding) -> Finding:

@@ -1,0 +1,183 @@
+"""A trace as text: what the client gets, the one thing to change, then the way as one tells it.
+
+Hops of one object that follow each other are told as one. ``-o wide`` has every fact and every loser; text has
+what a person reads first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from kgdiag.app import Answer
+from kgdiag.model.finding import Command, Finding, Severity
+from kgdiag.model.ref import Ref
+from kgdiag.model.trace import Act, Hop, PathTaken, Rejected, Result, Trace
+from kgdiag.report.escape import clean
+from kgdiag.report.words import (
+    FLAGS,
+    curl,
+    evidence_text,
+    named,
+    outcome_line,
+    outcome_text,
+    share_text,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from kgdiag.report.text import Page
+
+_RESULT = {
+    Result.DELIVERED: ("✓", "bold green"),
+    Result.REFUSED: ("✗", "bold red"),
+    Result.EXTERNAL: ("→", "bold cyan"),
+    Result.UNKNOWN: ("?", "bold yellow"),
+}
+_NEAR = 1  # losers this near are worth a line where another one won
+_FAILED_NEAR = 4  # and this near where none did
+_LOSERS = 3
+_PODS = 3
+
+
+def render_trace(page: Page, body: Trace, answer: Answer) -> None:
+    """The whole answer of a trace."""
+    from kgdiag.report.text import findings, gaps, notes
+
+    _head(page, body)
+    numbers: dict[Command, str] = {}
+    for number, path in enumerate(body.paths, 1):
+        _path(page, path, number, len(body.paths), numbers)
+    findings(page, body.findings)
+    notes(page, body.notes)
+    gaps(page, answer)
+    _verify(page, body, numbers)
+
+
+def _head(page: Page, body: Trace) -> None:
+    asked = body.question
+    mark, style = _RESULT[_worst(body)]
+    page.line(Text.assemble((f"{mark} ", style), (verdict(body), style)))
+    origin = asked.origin or "outside"
+    via = f", via {asked.via}" if asked.via else ""
+    page.line(f"{clean(asked.request.method)} {clean(asked.url)} from {clean(origin)}{clean(via)}", "dim")
+    first = _first(body.findings)
+    if first is not None:
+        page.line(Text.assemble(("why: ", "bold"), f"{named(first.object)}: {clean(first.message)}"))
+    fix = first.fix if first is not None else ""
+    fix = fix or next((path.outcome.fix for path in body.paths if path.outcome.fix), "")
+    if fix:
+        page.line(Text.assemble(("change: ", "bold green"), clean(fix)))
+
+
+def _first(found: Sequence[Finding]) -> Finding | None:
+    """The finding that says what to change: the most severe one that is no mere fact."""
+    return next((item for item in found if item.severity is not Severity.INFO), None)
+
+
+def _worst(body: Trace) -> Result:
+    order = (Result.REFUSED, Result.UNKNOWN, Result.EXTERNAL, Result.DELIVERED)
+    found = {path.outcome.result for path in body.paths}
+    return next((result for result in order if result in found), Result.UNKNOWN)
+
+
+# -- paths ---------------------------------------------------------------------------------------------
+
+
+def _path(page: Page, path: PathTaken, number: int, of: int, numbers: dict[Command, str]) -> None:
+    share = share_text(path)
+    title = f"Path {number} of {of}" if of > 1 else "Path"
+    page.head(f"{title}{f' ({share})' if share else ''}: through {named(path.entry)}")
+    delivered = path.outcome.result is Result.DELIVERED
+    told = _told(path.hops)
+    for at, hops in enumerate(told, 1):
+        failing = at == len(told) and not delivered
+        mark = f"{number}.{at}" if of > 1 else str(at)
+        _stop(page, hops, at, failing)
+        for hop in hops:
+            for command in hop.verify:
+                numbers.setdefault(command, mark)
+    _outcome(page, path, alone=of == 1)
+
+
+def _told(hops: Sequence[Hop]) -> list[list[Hop]]:
+    """Hops in groups of one object each."""
+    groups: list[list[Hop]] = []
+    for hop in hops:
+        if groups and groups[-1][-1].object == hop.object and groups[-1][-1].truth == hop.truth:
+            groups[-1].append(hop)
+        else:
+            groups.append([hop])
+    return groups
+
+
+def _stop(page: Page, hops: Sequence[Hop], number: int, failing: bool) -> None:
+    """One object on the way, with what it decides."""
+    line = Text(f"{number:>2} ", style="dim")
+    line.append(named(hops[0].object), style="bold")
+    if hops[0].truth != "intent":
+        line.append(f" [{hops[0].truth}]", style="magenta")
+    page.line(line, indent=1, hang=3)
+    for at, hop in enumerate(hops):
+        last = failing and at == len(hops) - 1
+        words = hop.detail if page.wide else hop.brief or hop.detail
+        before = f"{hop.action}: " if page.wide else ""
+        style = "red" if last and hop.action is Act.REJECTS else ""
+        page.line(Text.assemble((before, "cyan"), (clean(words), style)), indent=5)
+        for fact in hop.evidence if page.wide or last else ():
+            page.line(evidence_text(fact), "dim", indent=7)
+        _losers(page, hop, last)
+
+
+def _losers(page: Page, hop: Hop, failing: bool) -> None:
+    shown = hop.rejected if page.wide else _worth(hop, failing)
+    for loser in shown:
+        part = f" {clean(loser.rule)}" if loser.rule else ""
+        words = f"{named(loser.object)}{part}: {clean(loser.reason)}"
+        page.line(Text.assemble(("lost ", "yellow"), words), indent=7)
+    hidden = len(hop.rejected) - len(shown)
+    if failing and hidden > 0:
+        page.line(f"… {hidden} more lost (-o wide)", "dim", indent=7)
+
+
+def _worth(hop: Hop, failing: bool) -> list[Rejected]:
+    """The losers that are worth reading: near ones, each object once."""
+    limit = _FAILED_NEAR if failing else _NEAR
+    near = [one for one in hop.rejected if one.nearness <= limit]
+    unique: dict[Ref, Rejected] = {}
+    for one in near:
+        unique.setdefault(one.object, one)
+    return list(unique.values())[:_LOSERS]
+
+
+def _outcome(page: Page, path: PathTaken, *, alone: bool) -> None:
+    outcome = path.outcome
+    mark, style = _RESULT[outcome.result]
+    told = bool(path.hops) and path.hops[-1].detail == outcome.reason
+    words = outcome_text(outcome) if alone or told else outcome_line(outcome)
+    line = Text(f"{mark} {words}", style=style)
+    if outcome.pods:
+        shown = ", ".join(clean(f"{pod.namespace}/{pod.name}") for pod in outcome.pods[:_PODS])
+        more = f" and {len(outcome.pods) - _PODS} more" if len(outcome.pods) > _PODS else ""
+        line.append(f" to {'pods' if len(outcome.pods) > 1 else 'pod'} {shown}{more}")
+    if outcome.flag in FLAGS:
+        line.append(f" ({FLAGS[outcome.flag]})", style="dim")
+    page.line(line, indent=1)
+
+
+# -- commands ------------------------------------------------------------------------------------------
+
+
+def _verify(page: Page, body: Trace, numbers: dict[Command, str]) -> None:
+    request = curl(body)
+    if not numbers and request is None:
+        return
+    page.head("Verify")
+    for command, number in numbers.items():
+        page.raw(f"  {clean(command.command)}", "cyan")
+        page.line(f"# hop {number}: {clean(command.expect)}", "dim", indent=4)
+    if request is not None:
+        page.raw(f"  {clean(request.command)}", "cyan")
+        page.line(f"# {clean(request.expect)}", "dim", indent=4)
