@@ -50,14 +50,16 @@ def foresee(world: World, kind: Kind, namespace: str, name: str) -> None:
 
 def explain(world: World, obj: Obj, dialects: Sequence[Dialect]) -> Explanation:
     """The explanation of an object of the World."""
-    from kgdiag.explain import generic
+    from kgdiag.explain import generic, proof
 
     lean = obj.kind == kinds.SERVICE and world.origin is Origin.LIVE
     context = Context(world, tuple(dialects), lean)
     draft = Draft()
     describe = explainers().get(obj.kind, generic.describe)
     describe(context, obj, draft)
+    if not draft.verify:
+        draft.prove(proof.exists(obj.kind, obj.namespace, obj.name))
     found, skipped = context.findings_on(obj, draft.concerns)
     draft.findings += found
-    draft.notes += [f"{item.rule} says nothing: {item.reason}" for item in skipped]
+    draft.notes += [f"not checked by {item.rule}: {item.reason}" for item in skipped]
     return draft.done(obj)

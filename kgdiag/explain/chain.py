@@ -81,7 +81,9 @@ def knative(context: Context, namespace: str, name: str, depth: int = 0) -> Iter
     yield configuration
     revision = ""
     if configuration.obj is not None:
-        revision = configuration.obj.text("status.latestCreatedRevisionName")
+        revision = configuration.obj.text("status.latestCreatedRevisionName") or configuration.obj.text(
+            "status.latestReadyRevisionName"
+        )
     if revision:
         yield step(context, kinds.KNATIVE_REVISION, namespace, revision, "its newest version", depth + 5)
         yield from pods(context, namespace, f"{revision}-deployment", depth + 6)
@@ -133,6 +135,16 @@ def pods(context: Context, namespace: str, name: str, depth: int) -> Iterator[St
     yield found
 
 
+def called(ref: Ref) -> str:
+    """``Knative Service iris``: kinds that share a name with another group's say whose they are."""
+    owner = (
+        "Knative "
+        if ref.group.endswith("knative.dev") and ref.kind in ("Service", "Ingress", "Route")
+        else ""
+    )
+    return f"{owner}{ref.kind} {ref.name}"
+
+
 def blocking(steps: Iterable[Step]) -> Step | None:
     """The deepest link that says no: mended, those above it follow."""
     bad = [item for item in steps if item.blocks]
@@ -143,14 +155,11 @@ def show(context: Context, steps: Sequence[Step], draft: Draft, title: str = "Ch
     """The chain as a table, and its links as relations; the blocking link is marked and given back."""
     guilty = blocking(steps)
     seen = [item for item in steps if item.obj is not None or item.missing is not Missing.NOT_IN_FILES]
-    rows = [
-        (f"{item.ref.kind} {item.ref.name}", ("✗ " if item is guilty else "") + item.state, item.what)
-        for item in seen
-    ]
+    rows = [(called(item.ref), ("✗ " if item is guilty else "") + item.state, item.what) for item in seen]
     draft.table(title, ("object", "state", "what it is"), rows)
     for item in seen[1:]:
         if item.obj is not None or item.expected:
-            draft.link(context, "made-of", item.ref, item.what)
+            draft.link(context, "made-of", item.ref)
     return guilty
 
 
@@ -158,7 +167,7 @@ def verdict(name: str, obj: Obj, guilty: Step | None, more: Sequence[str] = ()) 
     """``… is ready; …``, or what blocks it."""
     said = standing(obj)
     if guilty is not None:
-        kind = f"{guilty.ref.kind} {guilty.ref.name}"
+        kind = called(guilty.ref)
         if guilty.ref == obj.ref:
             return f"{name} is not ready: {guilty.state}"
         return f"{name} is blocked by {kind}: {guilty.state}"

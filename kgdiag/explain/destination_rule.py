@@ -50,6 +50,8 @@ def describe(context: Context, rule: Obj, draft: Draft) -> None:
 
 
 def _target(context: Context, host: str, services: list[Service]) -> str:
+    if not host:
+        return "no host"
     if host.startswith("*"):
         return f"every host in {host}"
     if services:

@@ -38,7 +38,11 @@ def _class(context: Context, klass: Obj, draft: Draft) -> None:
     ]
     accepted = _condition(klass, "Accepted")
     said = f"; its status says Accepted={accepted}" if accepted else "; no controller has written its status"
-    who = f"{known.title} ({controller})" if known else f"the controller {controller}"
+    who = (
+        f"{known.title} ({controller})"
+        if known
+        else f"the controller {controller or 'that it does not name'}"
+    )
     draft.summary = (
         f"gateway class {klass.name} is programmed by {who}{said if klass.raw.get('status') else ''}; "
         f"{count(len(gateways), 'Gateway')} {many(len(gateways), 'is')} of this class"

@@ -37,8 +37,8 @@ def _grant(context: Context, grant: Obj, draft: Draft) -> None:
     if not users:
         used = "nothing uses it now"
     draft.summary = (
-        f"reference grant {grant.name} lets {listed(who, 5)} refer to {listed(what, 5)} of namespace "
-        f"{grant.namespace}; {used}"
+        f"reference grant {grant.name} lets {listed(who, 5) or 'nobody'} refer to "
+        f"{listed(what, 5) or 'nothing'} of namespace {grant.namespace}; {used}"
     )
     draft.table(
         "From", ("kind", "group", "namespace"),
@@ -101,8 +101,8 @@ def _tls(context: Context, policy: Obj, draft: Draft) -> None:
         f"the {well.lower()}'s CAs" if well else "no CA, so no handshake succeeds"
     )
     draft.summary = (
-        f"backend TLS policy {policy.name} makes gateways speak TLS to {listed(targets)}: "
-        f"server name {host}, certificate checked against {trust}"
+        f"backend TLS policy {policy.name} makes gateways speak TLS to {listed(targets) or 'nothing'}: "
+        f"server name {host or 'none'}, certificate checked against {trust}"
     )
     for status in policy.maps("status.ancestors"):
         ref = status.get("ancestorRef")

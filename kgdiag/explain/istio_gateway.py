@@ -87,11 +87,11 @@ def _summary(gateway: Obj, pods: list[Obj], fronts: list[Front], bound: list[Obj
         return f"{name} is for gateway pods with {selector or 'any label'}: none{unseen}; {binds}"
     mine = [item for front in fronts for item in _mine(gateway, front)]
     ports = sorted({item.port for item in mine if not item.lost})
-    lost = [item for item in mine if item.lost]
+    left = [item for item in mine if item.lost]
     opened = f"opens {listed(map(str, ports), 6)}" if ports else "opens no port"
     parts = [f"{name} {opened} on {pods_text(pods)}", binds]
-    if lost:
-        parts.append(f"{count(len(lost), 'server')} {many(len(lost), 'is')} left out")
+    if left:
+        parts.append(f"{count(len(left), 'server')} {many(len(left), 'is')} left out")
     return "; ".join(parts)
 
 

@@ -11,6 +11,7 @@ from kgdiag.explain import proof
 from kgdiag.explain.base import Context, Draft
 from kgdiag.explain.pod import policy_words
 from kgdiag.explain.words import count, listed, named, readiness
+from kgdiag.graph.labels import subset_of
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Match
@@ -45,7 +46,7 @@ def describe(context: Context, namespace: Obj, draft: Draft) -> None:
         [(key, str(namespace.labels[key])) for key in _LABELS if key in namespace.labels],
     )  # fmt: skip
     draft.table(
-        "Policies in force", ("kind", "name", "for", "what it says"), list(_policies(world, mesh, name))
+        "Policies in force", ("kind", "name", "for", "what it says"), list(_policies(world, mesh, name, pods))
     )
     draft.table(
         "Gateways that take its routes", ("Gateway", "listeners", "why"), list(_gateways(context, namespace))
@@ -112,7 +113,7 @@ def _mtls(world: World, mesh: Mesh, name: str) -> Iterator[str]:
         yield f"mTLS {mode} by {origin.ref}"
 
 
-def _policies(world: World, mesh: Mesh, name: str) -> Iterator[tuple[str, str, str, str]]:
+def _policies(world: World, mesh: Mesh, name: str, pods: list[Obj]) -> Iterator[tuple[str, str, str, str]]:
     for kind in _POLICIES:
         places = [name]
         if kind != kinds.NETWORK_POLICY and mesh.root_namespace != name:
@@ -122,8 +123,16 @@ def _policies(world: World, mesh: Mesh, name: str) -> Iterator[tuple[str, str, s
                 whom = _whom(policy)
                 if place != name and (whom != "all" and kind == kinds.PEER_AUTHENTICATION):
                     continue
+                if place != name and whom != "all" and not _any_pod(policy, pods):
+                    continue
                 scope = "the whole mesh" if place == mesh.root_namespace and whom == "all" else whom
                 yield kind.name, named(policy.ref), scope, policy_words(policy)
+
+
+def _any_pod(policy: Obj, pods: list[Obj]) -> bool:
+    """Whether a policy of the root namespace with a selector is for one of these pods."""
+    labels = policy.mapping("spec.selector.matchLabels") or policy.mapping("spec.workloadSelector.labels")
+    return any(subset_of(labels, pod.labels) for pod in pods)
 
 
 def _whom(policy: Obj) -> str:

@@ -281,8 +281,8 @@ def _selector(context: Context, service: Obj, pods: Sequence[Obj], draft: Draft)
         rows.append(("all of them", _carry(pods)))
     if selector.get("app") not in (None, service.name):
         known = world.select(kinds.POD, service.namespace, {"app": service.name})
-        what = "which the selector does not ask for"
-        rows.append((f"app={service.name}", f"{_carry(known)}; {what}"))
+        what = "and the selector does not ask for it"
+        rows.append((f"app={service.name}", f"{_carry(known)}, {what}"))
     draft.table("Selector", ("label", f"pods in {service.namespace}"), rows)
 
 

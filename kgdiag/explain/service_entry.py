@@ -21,7 +21,7 @@ def describe(context: Context, entry: Obj, draft: Draft) -> None:
     )
     visible = visible.replace("from .", f"from namespace {entry.namespace}")
     draft.summary = (
-        f"service entry {entry.name} makes {listed(hosts)} known to the mesh as "
+        f"service entry {entry.name} makes {listed(hosts) or 'no host'} known to the mesh as "
         f"{'a part of it' if inside else 'a place outside'}; requests go to {_endpoints(context, entry)}; "
         f"{visible}"
     )

@@ -144,7 +144,8 @@ class World:
         where = namespace if kind.namespaced else None
         read = self._covering(Need(kind, where, name)) if name else self._covering(Need(kind, where))
         if read is None:
-            read = self._reads.get(Need(kind, where, name)) or self._reads.get(Need(kind, where))
+            narrow = self._reads.get(Need(kind, where, name)) or self._reads.get(Need(kind, where))
+            read = narrow or self._reads.get(Need(kind))
         if read and read.status in (Status.FORBIDDEN, Status.FAILED):
             return Missing.UNREADABLE
         if self.origin is Origin.FILES and not self.whole(namespace if kind.namespaced else ""):
