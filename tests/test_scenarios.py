@@ -170,7 +170,8 @@ def test_every_folder_is_a_scenario() -> None:
 
 def test_every_rule_fires_in_a_scenario() -> None:
     expected = set().union(*(case.rules for case in cases()))
-    assert set(catalogue()) - expected == set()
+    by_trace = {one for one in catalogue() if one.startswith("KG9")}  # they take a request: tests/trace
+    assert set(catalogue()) - expected - by_trace == set()
 
 
 def test_every_expected_rule_exists() -> None:

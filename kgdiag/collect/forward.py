@@ -1,7 +1,7 @@
 """Streams into a pod through the API server: a connection to one of its ports, or a command's output.
 
-Both are websockets on the API server's own address (``pods/portforward`` and ``pods/exec``), so nothing listens
-on this machine. Protocol: kubernetes pkg/kubelet/cri/streaming/portforward/websocket.go (the first frame of a
+Both are websockets on the API server's own address (``pods/portforward`` and ``pods/exec``), so nothing
+listens on this machine. Protocol: kubernetes pkg/kubelet/cri/streaming/portforward/websocket.go (the first frame of a
 channel is its port; even channels carry data, odd ones errors) and pkg/kubelet/cri/streaming/remotecommand
 (channel 1 is standard output, 2 standard error, 3 the ``Status`` at the end).
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,7 +96,9 @@ class Proxies:
     def _ways(self, need: Need, admin: Admin, deadline: Deadline) -> list[tuple[str, _Ask]]:
         ways = [(f"port-forward to port {admin.port}", self._forwarded(need, admin.port, deadline))]
         if admin.agent:
-            ways.append((f"exec of pilot-agent in {admin.agent}", self._executed(need, admin.agent, deadline)))
+            ways.append(
+                (f"exec of pilot-agent in {admin.agent}", self._executed(need, admin.agent, deadline))
+            )
         return ways
 
     def _forwarded(self, need: Need, port: int, deadline: Deadline) -> _Ask:
@@ -219,7 +222,9 @@ def _facts(key: str, value: Any, field: str) -> dict[str, Any] | None:
     except (binascii.Error, ValueError):
         pem = b""
     pem = pem or str(source.get("inline_string") or "").encode()
-    return certificate_facts({key: pem}) if pem else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on serial numbers that RFC 5280 disallows: not ours to judge
+        return certificate_facts({key: pem}) if pem else None
 
 
 def _dump(need: Need, how: str, parts: dict[str, Any], unread: dict[str, str]) -> Obj:

@@ -1,7 +1,7 @@
 """Which pods run an Envoy, where its admin interface is, and the pseudo kind that its answers are.
 
-A ``ProxyDump`` is no object of the API server: it is what the admin interface of a pod's Envoy says, read with
-GETs of a fixed list of paths (``kgdiag.collect.proxies``). Its raw JSON::
+A ``ProxyDump`` is no object of the API server: it is what the admin interface of a pod's Envoy says, read
+with GETs of a fixed list of paths (``kgdiag.collect.proxies``). Its raw JSON::
 
     {"apiVersion": "kgdiag.dev/v1", "kind": "ProxyDump", "metadata": {"namespace", "name"},  # the pod's
      "via": "port-forward to port 15000",      # or the exec that was taken instead

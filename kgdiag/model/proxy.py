@@ -486,6 +486,8 @@ class Endpoint:
     labels: tuple[tuple[str, str], ...] = ()
     internal: str = ""  # the internal listener that it is, by name
 
+    weight: float = 1.0  # its share of the requests, relative to the other endpoints'
+    locality: str = ""  # region, zone and sub-zone, joined with slashes
 
 class ClientTls(StrEnum):
     """What a cluster speaks to its endpoints."""
@@ -526,6 +528,12 @@ class Cluster:
     make_excluded: Callable[[], tuple[Excluded, ...]] = field(default=tuple)  # DestinationRules that lost, …
     upstream_protocol: str = ""
 
+    # shares that stand for Services of their own: Envoy Gateway's backends are localities of one cluster
+    make_parts: Callable[[], tuple[tuple[float, Cluster], ...]] = tuple
+
+    @cached_property
+    def parts(self) -> tuple[tuple[float, Cluster], ...]:
+        return self.make_parts()
     @cached_property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self.make_endpoints()

@@ -1,13 +1,13 @@
 """The walk through what the proxies themselves say they do (``--truth effect``).
 
-Everything between proxies (Services, endpoints of Services that no proxy resolves, pods) is as declared, since
-nothing else is known of it; each proxy on the way is the one that its own config dump describes. Where a dump
+Everything between proxies (Services, endpoints of Services that no proxy resolves, pods) is as declared,
+since nothing else is known of it; each proxy on the way is the one that its own config dump describes. Where a dump
 could not be read the way goes on with what is declared, and every hop says which it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kgdiag.dialects.envoy.dump import Dump, dumps_of
@@ -36,7 +36,7 @@ class EffectWalker(Walker):
         self.asked.setdefault(pod.ref)
         dump = self.world.get(PROXY_DUMP, pod.namespace, pod.name, optional=True)
         if dump is None:
-            if (why := unread(self.world, pod.ref)) is not None:
+            if unread(self.world, pod.ref) is not None:
                 self.notes.add(f"the config of {pod.ref} could not be read: it is walked as it is declared")
             return declared
         return effective(self.world, pod, dump, declared)
@@ -127,23 +127,59 @@ class _Placed:
         return self._made[name]
 
     def _place(self, cluster: Cluster) -> Cluster:
-        named = cluster
-        if cluster.service is None and self._declared is not None:
-            # Envoy Gateway names clusters by the rules of routes: which Service it is stands in the rule only.
-            meant = self._declared.cluster(cluster.name)
-            if meant is not None and meant.service is not None:
-                named = replace(
-                    cluster,
-                    service=meant.service,
-                    port=meant.port,
-                    subset=cluster.subset or meant.subset,
-                    external=meant.external,
-                )
-        return replace(named, make_endpoints=lambda: tuple(self._with_pods(named, cluster)))
+        named = self._named(cluster, cluster.name)
+        return replace(
+            named,
+            make_endpoints=lambda: tuple(self._with_pods(named, cluster.endpoints)),
+            make_parts=lambda: self._parts(cluster),
+        )
 
-    def _with_pods(self, named: Cluster, cluster: Cluster) -> Iterator[Endpoint]:
-        owners = self._owners(named)
+    def _named(self, cluster: Cluster, name: str) -> Cluster:
+        """The cluster with the Service that it stands for, which Envoy Gateway leaves to the route's rule."""
+        if cluster.service is not None:
+            return cluster
+        meant = self._declared.cluster(name) if self._declared is not None else None
+        if meant is None and self._declared is not None:
+            meant = self._declared.cluster(f"{name}/backend/0")
+        if meant is None or meant.service is None:
+            return cluster
+        return replace(
+            cluster,
+            service=meant.service,
+            port=meant.port,
+            subset=cluster.subset or meant.subset,
+            external=meant.external,
+        )
+
+    def _parts(self, cluster: Cluster) -> tuple[tuple[float, Cluster], ...]:
+        """The backends of a rule, which Envoy Gateway makes localities of one cluster.
+
+        Source: envoyproxy/gateway internal/xds/translator/cluster.go, buildXdsClusterLoadAssignment.
+        """
+        groups: dict[str, list[Endpoint]] = {}
         for one in cluster.endpoints:
+            groups.setdefault(one.locality, []).append(one)
+        if len(groups) < 2 or not all(key.startswith(f"{cluster.name}/backend/") for key in groups):
+            return ()
+        healthy = {key: [one for one in own if one.health is Health.HEALTHY] for key, own in groups.items()}
+        total = sum(one.weight for own in healthy.values() for one in own)
+        return tuple(
+            (
+                sum(one.weight for one in healthy[key]) / total if total else 1 / len(groups),
+                self._part(self._named(replace(cluster, service=None), key), own),
+            )
+            for key, own in groups.items()
+            if healthy[key] or not total
+        )
+
+    def _part(self, cluster: Cluster, endpoints: Sequence[Endpoint]) -> Cluster:
+        return replace(
+            cluster, make_endpoints=lambda: tuple(self._with_pods(cluster, endpoints)), make_parts=tuple
+        )
+
+    def _with_pods(self, cluster: Cluster, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]:
+        owners = self._owners(cluster)
+        for one in endpoints:
             if (cluster.name, one.address, one.port) in self._sick and one.health is Health.HEALTHY:
                 one = replace(one, health=Health.UNHEALTHY)
             if one.pod is None and one.address and not one.hostname and not one.internal:

@@ -693,12 +693,27 @@ class Passage:
         http: bool,
         answers: tuple[HeaderEdits, ...] = (),
     ) -> list[Branch]:
-        name = share.cluster
-        own = flow.to(cluster=name, backend=None)
-        cluster = self.proxy.cluster(name)
+        own = flow.to(cluster=share.cluster, backend=None)
+        cluster = self.proxy.cluster(share.cluster)
         if cluster is None:
             return self._no_cluster(share, own, action, http)
-        service = cluster.service
+        if not cluster.parts:
+            return self._into(cluster, own, action, http=http, answers=answers)
+        ways: list[Branch] = []
+        for weight, part in cluster.parts:
+            ways += scaled(weight, self._into(part, own, action, http=http, answers=answers))
+        return merged(ways)
+
+    def _into(
+        self,
+        cluster: Cluster,
+        own: Flow,
+        action: Forward | None,
+        *,
+        http: bool,
+        answers: tuple[HeaderEdits, ...] = (),
+    ) -> list[Branch]:
+        name, service = cluster.name, cluster.service
         backend = Backend(service, cluster.port, cluster.subset) if service else None
         own = own.to(backend=backend)
         if cluster.unknown:
@@ -918,7 +933,7 @@ class Passage:
         branches: list[Branch] = []
         for members in kinds_of.values():
             ways = self.walk.spread(members, self._secured(cluster, flow, members[0], http), service)
-            branches += scaled(len(members) / len(usable), ways)
+            branches += scaled(sum(one.weight for one in members) / total, ways)
         return merged(branches)
 
     def _secured(self, cluster: Cluster, flow: Flow, endpoint: Endpoint | None, http: bool) -> Flow:
@@ -994,6 +1009,7 @@ def _stripped(connections: HttpConnections, request: Request, port: int) -> Requ
     if connections.strip_port == "any" or (connections.strip_port == "own" and number == str(port)):
         authority = bare
     return request if authority == request.authority else replace(request, authority=authority)
+        total = sum(one.weight for one in usable) or 1.0
 
 
 def _filters(connections: HttpConnections, route: Route | None) -> tuple[HttpFilter, ...]:

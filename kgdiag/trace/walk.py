@@ -370,15 +370,15 @@ class Walker:
     # -- endpoints -------------------------------------------------------------------------------------
 
     def spread(self, endpoints: Sequence[Endpoint], flow: Flow, service: Obj | None) -> list[Branch]:
-        """On to the endpoints, replicas that are alike as one. Shares go by their numbers."""
+        """On to the endpoints, replicas that are alike as one. Shares go by their weights."""
         groups = network.alike(self.world, endpoints, service)
-        total = sum(len(group.members) for group in groups)
+        total = sum(one.weight for one in endpoints) or 1.0
         branches: list[Branch] = []
         for group in groups:
             ways = self.reach(group, flow)
             pods = tuple(dict.fromkeys(one.pod for one in group.members if one.pod is not None))
             ways = [self._with_pods(way, group.first.pod, pods) for way in ways]
-            branches += scaled(len(group.members) / total, ways)
+            branches += scaled(sum(one.weight for one in group.members) / total, ways)
         return merged(branches)
 
     @staticmethod

@@ -35,7 +35,7 @@ def test_page(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=[rule.id for rule in RULES])
 def test_metadata(rule: Rule) -> None:
     """Ids and names are well formed, and equivalents are codes of istioctl or Kiali."""
-    assert re.fullmatch(r"KG[0-7]\d\d", rule.id)
+    assert re.fullmatch(r"KG[0-79]\d\d", rule.id)
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.name)
     assert all(re.fullmatch(r"IST0\d{3}|KIA\d{4}", code) for code in rule.equivalents)
 

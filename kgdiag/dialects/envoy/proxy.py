@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from kgdiag.dialects.envoy.balance import locality, weights
 from kgdiag.dialects.envoy.dump import Dump
 from kgdiag.dialects.envoy.filters import Matches, http_filters
 from kgdiag.dialects.envoy.origin import origin_of, service_of
@@ -285,6 +286,7 @@ class _Reader:
         load = load or (raw.get("load_assignment") if isinstance(raw.get("load_assignment"), Mapping) else {})
         found = []
         for group in (load or {}).get("endpoints") or ():
+        shares = weights(load or {}, raw)
             for item in group.get("lb_endpoints") or ():
                 socket = dig(item, "endpoint.address.socket_address", {})
                 address, number = str(socket.get("address", "")), socket.get("port_value")
@@ -295,6 +297,9 @@ class _Reader:
                     number = int(text) if text.isdigit() else None
                 health = str(item.get("health_status", "HEALTHY"))
                 found.append(
+                share = shares[id(item)]
+                if not share and _health(health) is Health.HEALTHY:
+                    continue  # of a priority or locality that gets nothing
                     Endpoint(
                         address=address,
                         port=number if isinstance(number, int) else 0,
@@ -304,6 +309,8 @@ class _Reader:
                         hostname=str(dig(item, "endpoint.hostname", "")),
                         internal="" if tunnel else str(inner.get("server_listener_name", "")),
                     )
+                        weight=share,
+                        locality=locality(group),
                 )
         return tuple(found)
 
