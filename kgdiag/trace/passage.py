@@ -927,6 +927,7 @@ class Passage:
             port = next((one for one in service_ports(service) if one.port == cluster.port), None)
             declared = network.declared_protocol(port) if port else ""
         flow = flow.to(declared=declared)
+        total = sum(one.weight for one in usable) or 1.0
         kinds_of: dict[bool, list[Endpoint]] = {}
         for one in usable:
             kinds_of.setdefault(self._is_mesh(cluster, one), []).append(one)
@@ -1009,7 +1010,6 @@ def _stripped(connections: HttpConnections, request: Request, port: int) -> Requ
     if connections.strip_port == "any" or (connections.strip_port == "own" and number == str(port)):
         authority = bare
     return request if authority == request.authority else replace(request, authority=authority)
-        total = sum(one.weight for one in usable) or 1.0
 
 
 def _filters(connections: HttpConnections, route: Route | None) -> tuple[HttpFilter, ...]:
