@@ -285,8 +285,8 @@ class _Reader:
         load = self._dump.endpoints.get(service_name) or self._dump.endpoints.get(name)
         load = load or (raw.get("load_assignment") if isinstance(raw.get("load_assignment"), Mapping) else {})
         found = []
-        for group in (load or {}).get("endpoints") or ():
         shares = weights(load or {}, raw)
+        for group in (load or {}).get("endpoints") or ():
             for item in group.get("lb_endpoints") or ():
                 socket = dig(item, "endpoint.address.socket_address", {})
                 address, number = str(socket.get("address", "")), socket.get("port_value")
@@ -296,10 +296,10 @@ class _Reader:
                     address, _, text = str(tunnel).rpartition(":")
                     number = int(text) if text.isdigit() else None
                 health = str(item.get("health_status", "HEALTHY"))
-                found.append(
                 share = shares[id(item)]
                 if not share and _health(health) is Health.HEALTHY:
                     continue  # of a priority or locality that gets nothing
+                found.append(
                     Endpoint(
                         address=address,
                         port=number if isinstance(number, int) else 0,
@@ -308,9 +308,9 @@ class _Reader:
                         tls=matched and _speaks_mesh_tls(item),
                         hostname=str(dig(item, "endpoint.hostname", "")),
                         internal="" if tunnel else str(inner.get("server_listener_name", "")),
-                    )
                         weight=share,
                         locality=locality(group),
+                    )
                 )
         return tuple(found)
 
