@@ -12,6 +12,8 @@ from kgdiag.model.finding import Command, Match
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj, Path, parse_path
 
+_LONG = 240  # characters of a value that a person would not compare
+
 
 def shows(obj: Obj, path: str, *, expect: str = "") -> Command | None:
     """``kubectl get … -o jsonpath`` of a field, which prints what it has there; None where nothing is.
@@ -24,11 +26,15 @@ def shows(obj: Obj, path: str, *, expect: str = "") -> Command | None:
         return None
     if isinstance(value, Mapping | list):
         text, match = json.dumps(value, separators=(",", ":"), ensure_ascii=False), Match.JSON
+        shown = json.dumps(value, ensure_ascii=False)  # with blanks, where lines can be broken
     else:
         text, match = _scalar(value), Match.EQUALS
+        shown = text
+    if len(shown) > _LONG:
+        shown = "what is written there"
     return commands.get(
         obj.kind, obj.namespace, obj.name, jsonpath=_jsonpath(parse_path(path)),
-        expect=expect or text, match=match, value=text,
+        expect=expect or shown, match=match, value=text,
     )  # fmt: skip
 
 
