@@ -71,7 +71,8 @@ class Finding:
     """One finding, as the contract's FINDING. Rules build it; nothing else decides severity or words.
 
     ``causes`` are the faults that this finding is about, ``follows`` those that would explain it: where
-    another finding is about one of them, this one is a consequence and is listed under that one.
+    another finding is about one of them, this one is a consequence and is listed under that one
+    (``caused``, and in words in ``consequences``).
     """
 
     rule: str
@@ -86,6 +87,7 @@ class Finding:
     docs: str = ""
     consequences: tuple[str, ...] = ()
     patch: Patch | None = None
+    caused: tuple[Finding, ...] = ()
     causes: tuple[Fault, ...] = ()
     follows: tuple[Fault, ...] = ()
 
@@ -98,6 +100,17 @@ class Finding:
     def sort_key(self) -> tuple[int, str, Ref, str]:
         """Most severe first, then by rule, object and words: the one order of findings."""
         return (self.severity.rank, self.rule, self.object, self.message)
+
+    def brief(self) -> dict[str, Any]:
+        """What a finding says, without its proof."""
+        return {
+            "rule": self.rule,
+            "name": self.name,
+            "severity": str(self.severity),
+            "object": self.object.to_json(),
+            "message": self.message,
+            "equivalents": list(self.equivalents),
+        }
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -112,5 +125,6 @@ class Finding:
             "equivalents": list(self.equivalents),
             "docs": self.docs,
             "consequences": list(self.consequences),
+            "caused": [item.brief() for item in self.caused],
             "patch": self.patch.to_json() if self.patch else None,
         }

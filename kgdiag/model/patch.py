@@ -52,15 +52,18 @@ def set_field(obj: Obj, field: str, value: Any) -> Patch:
 
     ``field`` is a path as evidence has it (``spec.http[0].route[0].destination.host``).
     """
-    path = parse_path(field)
-    pointer = _pointer(path)
-    old = obj.get(path)
+    return set_fields(obj, {field: value})
+
+
+def set_fields(obj: Obj, values: Mapping[str, Any]) -> Patch:
+    """As ``set_field``, for several fields of one object."""
     operations: list[dict[str, Any]] = []
-    if old is None:
-        operations.append({"op": "add", "path": pointer, "value": value})
-    else:
-        operations.append({"op": "test", "path": pointer, "value": old})
-        operations.append({"op": "replace", "path": pointer, "value": value})
+    for field, value in values.items():
+        path = parse_path(field)
+        pointer, old = _pointer(path), obj.get(path)
+        if old is not None:
+            operations.append({"op": "test", "path": pointer, "value": old})
+        operations.append({"op": "add" if old is None else "replace", "path": pointer, "value": value})
     return _json(obj.kind, obj.ref, operations)
 
 

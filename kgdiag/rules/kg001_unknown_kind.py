@@ -46,7 +46,14 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             fix=f"write apiVersion and kind as {note.nearest}"
             if note.nearest
             else "correct apiVersion and kind",
+            causes=[("missing", meant)] if (meant := _meant(note, on)) else [],
         )
+
+
+def _meant(note: Note, on: Ref) -> Ref | None:
+    """The object that the document was to be, which others may refer to."""
+    version, _, kind = note.nearest.partition(" ")
+    return Ref(version.rpartition("/")[0], kind, on.namespace, on.name) if kind else None
 
 
 def _evidence(note: Note, on: Ref) -> Evidence:

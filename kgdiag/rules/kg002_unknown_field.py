@@ -23,7 +23,7 @@ have, and kustomize patches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from kgdiag.dialects import all_kinds
 from kgdiag.graph.world import World
@@ -31,6 +31,7 @@ from kgdiag.model import kinds, schema
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import Patch, move_field
 from kgdiag.model.read import Origin
 from kgdiag.rules.base import Rule, Scope, rule
 
@@ -55,7 +56,15 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                 severity=Severity.ERROR if obj.kind.group in _ROUTING else Severity.WARNING,
                 evidence=[obj.evidence(found.path)],
                 fix=f"move {found.path} to {found.nearest}" if found.nearest else f"remove {found.path}",
+                patch=_patch(obj, found.path, found.nearest),
             )
+
+
+def _patch(obj: Obj, path: str, nearest: str) -> Patch | None:
+    """The field under its right name, where its parent is there and nothing else has the name."""
+    parent = nearest.rpartition(".")[0]
+    there = not parent or isinstance(obj.get(parent), Mapping)
+    return move_field(obj, path, nearest) if nearest and there and obj.get(nearest) is None else None
 
 
 def _objects(world: World, scope: Scope) -> Iterator[Obj]:

@@ -33,6 +33,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Evidence, Obj
+from kgdiag.model.patch import Patch, set_field
 from kgdiag.rules.base import MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import (
     group_by,
@@ -46,6 +47,9 @@ from kgdiag.rules.common import (
 )
 
 _WORKLOADS = (kinds.DEPLOYMENT, kinds.STATEFUL_SET)
+
+
+_Near = tuple[str, str, list[Evidence], Patch | None]
 
 
 @rule(
@@ -67,7 +71,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
 
 def _finding(self: Rule, world: World, service: Obj, selector: Mapping[str, Any]) -> Finding | None:
     facts = [service.evidence("spec.selector")]
-    severity, fix = Severity.ERROR, ""
+    severity, fix, patch = Severity.ERROR, "", None
     asleep = [
         obj
         for kind in _WORKLOADS
@@ -81,7 +85,7 @@ def _finding(self: Rule, world: World, service: Obj, selector: Mapping[str, Any]
         first = asleep[0]
         fix = f"kubectl scale -n {first.namespace} {first.kind.name.lower()}/{first.name} --replicas=1"
     else:
-        why, fix, more = _nearest(world, service, selector)
+        why, fix, more, patch = _nearest(world, service, selector)
         if not known_everywhere(world, kinds.POD) and not _evident(world, service, selector):
             return None
         facts += more
@@ -93,6 +97,7 @@ def _finding(self: Rule, world: World, service: Obj, selector: Mapping[str, Any]
         evidence=facts,
         fix=fix,
         verify=[prove_selector(service), prove_no_pods(service.namespace, selector)],
+        patch=patch,
     )
 
 
@@ -111,8 +116,8 @@ def _evident(world: World, service: Obj, selector: Mapping[str, Any]) -> bool:
     return any(obj is not None and obj.mapping("spec.template.metadata.labels") for obj in namesakes)
 
 
-def _nearest(world: World, service: Obj, selector: Mapping[str, Any]) -> tuple[str, str, list[Evidence]]:
-    """The nearest miss in words, its mend and its evidence."""
+def _nearest(world: World, service: Obj, selector: Mapping[str, Any]) -> _Near:
+    """The nearest miss in words, its mend, its evidence, and the mend as a patch where it is the only one."""
     here = world.all(kinds.POD, service.namespace)
     if len(selector) > 1:
         for key, value in selector.items():
@@ -120,11 +125,11 @@ def _nearest(world: World, service: Obj, selector: Mapping[str, Any]) -> tuple[s
             pods = world.select(kinds.POD, service.namespace, rest)
             if pods:
                 has = pods[0].labels.get(key)
-                return _one_label(service, key, value, has, pods[0])
+                return _one_label(service, key, value, has, pods)
     for key, value in selector.items():
         near = _like(world, here, key, str(value))
         if near is not None:
-            return _one_label(service, key, value, near.labels.get(key), near)
+            return _one_label(service, key, value, near.labels.get(key), [near])
     elsewhere = [
         pod
         for pod in world.select(kinds.POD, None, selector, optional=True)
@@ -136,23 +141,25 @@ def _nearest(world: World, service: Obj, selector: Mapping[str, Any]) -> tuple[s
             f"such pods are in {listed(there)}, and selectors do not cross namespaces",
             f"create the Service in {there[0]}, or point its users at a Service there",
             [elsewhere[0].evidence("metadata.labels")],
+            None,
         )
-    return "", f"give the pods the labels {labels_text(selector)}, or select what they have", []
+    return "", f"give the pods the labels {labels_text(selector)}, or select what they have", [], None
 
 
-def _one_label(
-    service: Obj, key: str, value: object, has: object, pod: Obj
-) -> tuple[str, str, list[Evidence]]:
+def _one_label(service: Obj, key: str, value: object, has: object, pods: list[Obj]) -> _Near:
+    pod = pods[0]
     if has is None:
         why = f"pod {pod.name} has no label {key}"
     else:
         why = f"pod {pod.name} has {key}={has}, not {key}={value}"
     change = f'"{key}": "{has}"' if has is not None else f'"{key}": null'
-    patch = f'{{"spec": {{"selector": {{{change}}}}}}}'
+    words = f'{{"spec": {{"selector": {{{change}}}}}}}'
+    only = isinstance(has, str) and all(other.labels.get(key) == has for other in pods)
     return (
         why,
-        f"kubectl patch svc {service.name} -n {service.namespace} -p '{patch}'",
+        f"kubectl patch svc {service.name} -n {service.namespace} -p '{words}'",
         [pod.evidence("metadata.labels")],
+        set_field(service, f"spec.selector['{key}']", has) if only else None,
     )
 
 

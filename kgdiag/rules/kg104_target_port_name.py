@@ -28,6 +28,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import set_field
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import listed, mappings, near
 
@@ -66,6 +67,8 @@ def _finding(self: Rule, service: Obj, port: ServicePort, pods: list[Obj], witho
         else f"; no container port is declared{other}"
     )
     guess = near(str(port.target), names) or (names if len(names) == 1 else [])
+    field = f"spec.ports[{port.index}].targetPort"
+    right = int(guess[0]) if guess and guess[0].isdigit() else "".join(guess[:1])
     return self.finding(
         service.ref,
         f"port {port.port}: {who} {verb} a container port named {port.target}{has}; the port "
@@ -77,6 +80,7 @@ def _finding(self: Rule, service: Obj, port: ServicePort, pods: list[Obj], witho
         ],
         fix=f"set spec.ports[{port.index}].targetPort of Service {service.namespace}/{service.name} to "
         + (guess[0] if guess else "the name or number of the port that the container listens on"),
+        patch=set_field(service, field, right) if everyone and guess else None,
         verify=[
             commands.get(
                 kinds.POD, service.namespace, labels=selector_of(service),

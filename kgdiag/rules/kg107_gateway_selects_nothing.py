@@ -28,6 +28,8 @@ from kgdiag.dialects.istio.mesh import is_gateway_pod
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
+from kgdiag.model.obj import Obj
+from kgdiag.model.patch import Patch, set_field
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known_everywhere, labels_text, listed
 from kgdiag.rules.istio import gateway_pods
@@ -61,6 +63,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             fix=f"set spec.selector of {gateway.ref} to {existing[0]}"
             if existing
             else "install an ingress gateway (its pods must have these labels)",
+            patch=_patch(gateway, existing) if not others else None,
             verify=[
                 commands.get(
                     kinds.POD, None, labels=selector, names_only=True, expect="no pod", match=Match.EMPTY
@@ -74,6 +77,15 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                 )
             ],
         )  # fmt: skip
+
+
+def _patch(gateway: Obj, existing: list[str]) -> Patch | None:
+    """The label of the only gateway pods that there are, where the Gateway asks for another value of it."""
+    selector = gateway.mapping("spec.selector")
+    key, _, value = (existing or [""])[0].partition("=")
+    if len(existing) != 1 or list(selector) != [key]:
+        return None
+    return set_field(gateway, f"spec.selector['{key}']", value)
 
 
 def _gateway_labels(world: World) -> list[str]:

@@ -32,6 +32,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Command, Finding, Match, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import Patch, merge
 from kgdiag.model.ref import Ref
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import port_text
@@ -111,6 +112,7 @@ def _dead(
             loser.evidence(f"spec.ports[{lost.index}]"),
         ],
         fix=f"kubectl label svc {blamed.name} -n {blamed.namespace} {NO_TRANSLATION}=true",
+        patch=_label(blamed) if (target in numbers) != (listening in numbers) else None,
         verify=[
             _prove_label(blamed),
             commands.istioctl(
@@ -133,8 +135,13 @@ def _lucky(self: Rule, server: Server, winner: Obj, loser: Obj, port: ServicePor
             server.gateway.evidence(f"{server.part}.port.number"),
         ],
         fix=f"kubectl label svc {loser.name} -n {loser.namespace} {NO_TRANSLATION}=true",
+        patch=_label(loser),
         verify=[_prove_label(loser)],
     )
+
+
+def _label(service: Obj) -> Patch:
+    return merge(service, {"metadata": {"labels": {NO_TRANSLATION: "true"}}})
 
 
 def _prove_label(service: Obj) -> Command:

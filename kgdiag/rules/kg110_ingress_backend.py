@@ -29,6 +29,8 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import set_field
+from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, listed, namesakes, near, port_text, prove_gone, prove_ports
 
@@ -77,6 +79,10 @@ def _missing(self: Rule, world: World, ingress: Obj, field: str, name: str, aske
         fix=f"set {field}.service.name to {guess[0]}"
         if guess
         else f"create Service {ingress.namespace}/{name}",
+        patch=set_field(ingress, f"{field}.service.name", guess[0])
+        if guess and severity is Severity.ERROR
+        else None,
+        follows=[("missing", Ref("", "Service", ingress.namespace, name))],
         verify=[prove_gone(kinds.SERVICE, ingress.namespace, name)] if severity is Severity.ERROR else [],
     )
 
@@ -102,5 +108,6 @@ def _no_port(
         f"{asked} gets 503",
         evidence=[ingress.evidence(f"{field}.service.port"), service.evidence("spec.ports")],
         fix=f"set {field}.service.port.number to {right}",
+        patch=set_field(ingress, f"{field}.service.port.number", right) if len(mapped) == 1 else None,
         verify=[prove_ports(service)],
     )

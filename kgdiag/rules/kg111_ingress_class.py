@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
+from kgdiag.model.patch import set_field
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import known_everywhere, listed, near, prove_gone
 
@@ -47,12 +48,14 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
         name = ingress.text("spec.ingressClassName")
         has = f"the cluster has {listed(names, 4)}" if names else "the cluster has none"
         if name and name not in names:
-            guess = near(name, names) or names[:1]
+            alike = near(name, names)
+            guess = alike or names[:1]
             yield self.finding(
                 ingress.ref,
                 f"IngressClass {name} does not exist ({has}): no controller serves this Ingress",
                 evidence=[ingress.evidence("spec.ingressClassName")],
                 fix=f"set spec.ingressClassName to {guess[0]}" if guess else "install an ingress controller",
+                patch=set_field(ingress, "spec.ingressClassName", alike[0]) if alike else None,
                 verify=[prove_gone(kinds.INGRESS_CLASS, "", name)],
             )
         elif not name and not any(obj.annotations.get(_DEFAULT) == "true" for obj in classes):

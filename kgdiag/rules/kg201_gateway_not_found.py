@@ -28,6 +28,8 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import set_fields
+from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, listed, mappings, namesakes, near, prove_gone, texts
 from kgdiag.rules.istio import find_gateway
@@ -72,11 +74,16 @@ def _missing(self: Rule, world: World, route: Obj, field: str, written: str, nam
         others = [f"{namespace}/{other}" for other in near(short, (obj.name for obj in here))]
     meant = f"; did you mean {listed(others)}?" if others else ""
     lost = ": requests for its hosts get 404 (NR) there" if severity is Severity.ERROR else ""
+    fields = [at for at, text in named_gateways(route) if gateway_name(text, route.namespace) == name]
     yield self.finding(
         route.ref,
         f"gateway {name} {words}{lost}{meant}",
         severity=severity,
         evidence=[route.evidence(field)],
         fix=f"write {others[0]} as {field}" if others else f"create Gateway {name}, or name an existing one",
+        patch=set_fields(route, dict.fromkeys(fields, others[0]))
+        if len(others) == 1 and severity is Severity.ERROR
+        else None,
+        follows=[("missing", Ref(kinds.ISTIO_GATEWAY.group, "Gateway", namespace, short))],
         verify=[prove_gone(kinds.ISTIO_GATEWAY, namespace, short)] if severity is Severity.ERROR else [],
     )

@@ -30,6 +30,8 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Command, Finding, Match, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import set_fields
+from kgdiag.model.ref import Ref
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, known_everywhere, listed, namesakes, near, prove_gone
 from kgdiag.rules.istio import Destination, destinations, services_named
@@ -78,6 +80,10 @@ def _finding(
         severity=severity,
         evidence=[route.evidence(f"{place.part}.host") for place in places],
         fix=f"write {meant[0]} as {first.part}.host" if meant else f"create {subject}, or name another host",
+        patch=set_fields(route, {f"{place.part}.host": meant[0] for place in places})
+        if len(meant) == 1 and severity is Severity.ERROR
+        else None,
+        follows=[("missing", Ref("", "Service", named[1], named[0]))] if named else [],
         verify=proof or [_prove_unknown(first)] if severity is Severity.ERROR else [],
     )
 

@@ -32,6 +32,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import set_fields
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed, prove_ports
 from kgdiag.rules.istio import Destination, destinations, find_gateway, services_named
@@ -63,14 +64,20 @@ def _judge(self: Rule, world: World, mesh: Mesh, destination: Destination) -> It
     numbers = sorted({port.number for service in found for port in service.ports})
     if destination.port is not None:
         if destination.port not in numbers:
-            yield _wrong(self, destination, found[0], numbers)
+            same = [
+                item
+                for item in destinations(mesh, destination.route)
+                if (item.full, item.port) == (destination.full, destination.port)
+            ]
+            yield _wrong(self, same, found[0], numbers)
     elif len(numbers) > 1:
         asked = _listener_ports(world, destination.route)
         if asked and not asked & set(numbers):
             yield _unsaid(self, destination, found[0], numbers, asked)
 
 
-def _wrong(self: Rule, destination: Destination, service: Service, numbers: list[int]) -> Finding:
+def _wrong(self: Rule, same: list[Destination], service: Service, numbers: list[int]) -> Finding:
+    destination = same[0]
     mapped = [port for port in _ports(service) if port.target == destination.port]
     hint = f"; {destination.port} is the targetPort of port {mapped[0].port}" if mapped else ""
     right = mapped[0].port if mapped else numbers[0]
@@ -83,6 +90,9 @@ def _wrong(self: Rule, destination: Destination, service: Service, numbers: list
             service.obj.evidence("spec.ports"),
         ],
         fix=f"set {destination.part}.port.number to {right}",
+        patch=set_fields(destination.route, {f"{item.part}.port.number": right for item in same})
+        if len(mapped) == 1
+        else None,
         verify=[prove_ports(service.obj)] if service.kubernetes else [],
         equivalents=("IST0101",),
     )

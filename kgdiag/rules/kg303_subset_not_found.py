@@ -30,8 +30,9 @@ from kgdiag.dialects.istio.registry import Service
 from kgdiag.dialects.istio.routes import gateways_of
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
-from kgdiag.model.finding import Finding, Match, Severity
+from kgdiag.model.finding import Fault, Finding, Match, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import Patch, set_fields
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known, listed, near
 from kgdiag.rules.istio import Destination, destinations, find_gateway, gateway_pods, services_named
@@ -73,6 +74,7 @@ def _judge(
     client, choice = lacking[0]
     everyone = len(lacking) == len(choices)
     rule_ = choice.rule
+    guess: list[str] = []
     if rule_ is None:
         certain = known(world, kinds.DESTINATION_RULE, service.namespace)
         if not world.readable(kinds.DESTINATION_RULE, service.namespace):
@@ -114,7 +116,31 @@ def _judge(
         ]
         if severity is not Severity.INFO
         else [],
+        patch=_rename(mesh, destination, guess[0]) if guess and everyone else None,
+        causes=[(f"no rule for {service.host}", route.ref)] if rule_ is None else [],
+        follows=_causes(world, destination, service) if rule_ is None else [],
     )  # fmt: skip
+
+
+def _rename(mesh: Mesh, destination: Destination, subset: str) -> Patch:
+    route = destination.route
+    fields = [
+        f"{item.part}.subset"
+        for item in destinations(mesh, route)
+        if (item.full, item.subset) == (destination.full, destination.subset)
+    ]
+    return set_fields(route, dict.fromkeys(fields, subset))
+
+
+def _causes(world: World, destination: Destination, service: Service) -> list[Fault]:
+    """A rule that has the subset and does nothing (KG305), else what other subsets of the host lack too."""
+    rules = world.all(kinds.DESTINATION_RULE, service.namespace)
+    idle: list[Fault] = [
+        ("rule for no host", one.ref)
+        for one in rules
+        if any(item.get("name") == destination.subset for item in one.maps("spec.subsets"))
+    ]
+    return [*idle, (f"no rule for {service.host}", destination.route.ref)]
 
 
 def _choice(world: World, mesh: Mesh, service: Service, client: str) -> Choice:

@@ -29,6 +29,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import set_field
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import known, labels_text, listed, mappings, near, prove_no_pods
 from kgdiag.rules.istio import destinations, services_named
@@ -85,6 +86,9 @@ def _finding(
         fix=f"set spec.subsets[{at}].labels.{key} to {guess[0]}"
         if guess
         else f"deploy pods with {labels_text(labels)}, or remove the subset",
+        patch=set_field(one, f"spec.subsets[{at}].labels['{key}']", guess[0])
+        if guess and used and not asleep and len(has[key]) == 1
+        else None,
         verify=[prove_no_pods(service.namespace, selector)],
     )
 

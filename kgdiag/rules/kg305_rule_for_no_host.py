@@ -65,6 +65,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             one.ref,
             f"host {host} is no Service and no ServiceEntry has it: the rule applies to nothing{hint}",
             evidence=[one.evidence("spec.host")],
+            causes=[("rule for no host", one.ref)],
             fix=f"set spec.host to {found[0]}" if found else "correct spec.host, or remove the rule",
             verify=[prove_gone(kinds.SERVICE, named[1], named[0])]
             if named

@@ -54,6 +54,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                 if guess
                 else f"install the controller of {name}",
                 verify=[prove_gone(kinds.GATEWAY_CLASS, "", name)],
+                causes=[("no controller", gateway.ref)],
             )
 
 
@@ -75,6 +76,7 @@ def _not_accepted(self: Rule, gateway: Obj, klass: Obj) -> Iterable[Finding]:
                     klass.evidence(f"status.conditions[{at}]"),
                 ],
                 fix=f"install or start the controller {controller}" if waiting else f"mend {klass.ref}",
+                causes=[("no controller", gateway.ref)],
                 verify=[
                     commands.get(
                         kinds.GATEWAY_CLASS, "", klass.name,

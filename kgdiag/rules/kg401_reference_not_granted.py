@@ -33,6 +33,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Evidence, Obj
+from kgdiag.model.patch import Patch, create
 from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import mappings
@@ -70,6 +71,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             f"{source.kind.name}s of {source.namespace}{near}: {reference.consequence}",
             evidence=[source.evidence(reference.field), *facts],
             fix=_grant(source, target),
+            patch=_patch(source, target),
             verify=[
                 commands.get(
                     kinds.REFERENCE_GRANT, target.namespace, jsonpath=".items[*].spec.from",
@@ -113,6 +115,16 @@ def _near(world: World, reference: _Reference) -> tuple[str, list[Evidence]]:
             [grant.evidence("spec")],
         )
     return "", []
+
+
+def _patch(source: Obj, target: Ref) -> Patch:
+    spec = {
+        "from": [{"group": GROUP, "kind": source.kind.name, "namespace": source.namespace}],
+        "to": [{"group": target.group, "kind": target.kind, "name": target.name}],
+    }
+    metadata = {"name": f"{source.namespace}-to-{target.name}", "namespace": target.namespace}
+    head = {"apiVersion": f"{GROUP}/v1beta1", "kind": "ReferenceGrant"}
+    return create(kinds.REFERENCE_GRANT, {**head, "metadata": metadata, "spec": spec})
 
 
 def _grant(source: Obj, target: Ref) -> str:

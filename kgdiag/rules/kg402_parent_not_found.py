@@ -29,6 +29,7 @@ from kgdiag.graph.world import Missing, World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import set_field
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, listed, namesakes, near, prove_gone
 from kgdiag.rules.kg401_reference_not_granted import GROUP, ROUTES
@@ -86,6 +87,10 @@ def _missing(self: Rule, world: World, route: Obj, attachment: Attachment) -> It
         fix=f"set namespace and name of {parent.part} to {meant[0].replace('/', ' and ')}"
         if meant
         else f"create Gateway {parent.namespace}/{parent.name}, or name an existing one",
+        patch=set_field(route, f"{parent.part}.name", meant[0].partition("/")[2])
+        if len(meant) == 1 and not others and severity is Severity.ERROR
+        else None,
+        follows=[("missing", parent.ref)],
         verify=[prove_gone(kinds.GATEWAY, parent.namespace, parent.name)]
         if severity is Severity.ERROR
         else [],

@@ -29,6 +29,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import Patch, set_field, set_fields
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, listed, namesakes, near, port_text, prove_gone, prove_ports
 from kgdiag.rules.kg401_reference_not_granted import ROUTES
@@ -69,7 +70,8 @@ def _missing(self: Rule, world: World, route: Obj, ref: BackendRef) -> Iterable[
     if severity is None:
         return
     here = {obj.name: obj for obj in world.all(kinds.SERVICE, ref.namespace, optional=True)}
-    meant = near(ref.name, here) or [name for name in sorted(here) if name.startswith(f"{ref.name}-")]
+    alike = near(ref.name, here)
+    meant = alike or [name for name in sorted(here) if name.startswith(f"{ref.name}-")]
     elsewhere = namesakes(world, kinds.SERVICE, ref.name, but=ref.namespace)
     hint = ""
     fix = f"create Service {ref.namespace}/{ref.name}, or name an existing one"
@@ -87,8 +89,20 @@ def _missing(self: Rule, world: World, route: Obj, ref: BackendRef) -> Iterable[
         severity=severity,
         evidence=[route.evidence(ref.part)],
         fix=fix,
+        patch=_named(route, ref, here[alike[0]]) if alike and severity is Severity.ERROR else None,
+        follows=[("missing", ref.ref)],
         verify=[prove_gone(kinds.SERVICE, ref.namespace, ref.name)] if severity is Severity.ERROR else [],
     )
+
+
+def _named(route: Obj, ref: BackendRef, service: Obj) -> Patch | None:
+    """The Service of a like name, with its port where the one that is asked for is not among them."""
+    ports = [port.port for port in service_ports(service)]
+    if ref.port in ports:
+        return set_field(route, f"{ref.part}.name", service.name)
+    if len(ports) != 1:
+        return None
+    return set_fields(route, {f"{ref.part}.name": service.name, f"{ref.part}.port": ports[0]})
 
 
 def _port(self: Rule, route: Obj, found: Backend, service: Obj) -> Finding:
@@ -104,5 +118,6 @@ def _port(self: Rule, route: Obj, found: Backend, service: Obj) -> Finding:
         "its share of the requests gets 500",
         evidence=[route.evidence(f"{ref.part}.port"), service.evidence("spec.ports")],
         fix=f"set {ref.part}.port to {right}" if right else f"give {service.ref} a port",
+        patch=set_field(route, f"{ref.part}.port", right) if len(mapped) == 1 else None,
         verify=[prove_ports(service)],
     )

@@ -49,6 +49,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                 f"it has no address (AddressNotAssigned){known}: nothing outside can connect to it",
                 severity=Severity.INFO if place in LOCAL else Severity.WARNING,
                 evidence=[gateway.evidence(f"status.conditions[{at}]")],
+                follows=[("no controller", gateway.ref)],
                 fix=LOCAL.get(place, "look at the events of the proxy's LoadBalancer Service"),
                 verify=[
                     commands.get(

@@ -76,6 +76,7 @@ def _finding(
         policy.ref,
         f"no pod {place} has {labels_text(selector)}{why}: the policy does nothing",
         evidence=[policy.evidence("spec.selector")],
+        causes=[("policy for no pod", policy.ref)],
         fix=fix,
         verify=[prove_no_pods(where, selector)]
         if where

@@ -29,11 +29,11 @@ from kgdiag.dialects.istio.security import attached_policies
 from kgdiag.graph.core import is_assumed, pods_of, services_of
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
-from kgdiag.model.finding import Finding, Match, Severity
+from kgdiag.model.finding import Fault, Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.model.ref import Ref
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
-from kgdiag.rules.common import gone_or_unseen, listed, workload_name
+from kgdiag.rules.common import gone_or_unseen, listed, near, workload_name
 from kgdiag.rules.istio import destinations, gateways_on
 
 
@@ -59,7 +59,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             continue
         blockers = _blockers(world, pod)
         if blockers:
-            yield _finding(self, service, pod, blockers)
+            yield _finding(self, service, pod, blockers, _meant(world, pod))
 
 
 def _routed(world: World) -> set[Ref]:
@@ -91,7 +91,25 @@ def _blockers(world: World, pod: Obj) -> list[Obj]:
     return policies if unseen is Severity.ERROR else []
 
 
-def _finding(self: Rule, service: Obj, pod: Obj, blockers: list[Obj]) -> Finding:
+def _meant(world: World, pod: Obj) -> list[Fault]:
+    """The ALLOW policies with rules that were perhaps meant for the pod and apply to none (KG601): of its
+    labels in another namespace, or with all but one, or of a like value."""
+    found: list[Fault] = []
+    for policy in world.all(kinds.AUTHORIZATION_POLICY):
+        selector = policy.mapping("spec.selector.matchLabels")
+        if not selector or policy.text("spec.action", "ALLOW") != "ALLOW" or not policy.items("spec.rules"):
+            continue
+        other = [(key, value) for key, value in selector.items() if pod.labels.get(key) != value]
+        if not other or (
+            len(other) == 1
+            and policy.namespace in (pod.namespace, mesh_of(world).root_namespace)
+            and (len(selector) > 1 or near(str(other[0][1]), [str(pod.labels.get(other[0][0], ""))]))
+        ):
+            found.append(("policy for no pod", policy.ref))
+    return found
+
+
+def _finding(self: Rule, service: Obj, pod: Obj, blockers: list[Obj], meant: list[Fault]) -> Finding:
     first = blockers[0]
     names = listed(f"{policy.namespace}/{policy.name}" for policy in blockers)
     return self.finding(
@@ -101,6 +119,7 @@ def _finding(self: Rule, service: Obj, pod: Obj, blockers: list[Obj]) -> Finding
         evidence=[first.evidence("spec"), pod.evidence("metadata.labels")],
         fix=f"create in {pod.namespace} an AuthorizationPolicy for {workload_name(pod)} with the rules that "
         "it needs (rules: [{}] allows all)",
+        follows=meant,
         verify=[
             commands.get(
                 kinds.AUTHORIZATION_POLICY, first.namespace, first.name, jsonpath=".spec.rules",

@@ -76,6 +76,7 @@ def _gateway(self: Rule, world: World, config: Obj, item: ConfiguredGateway) -> 
                 severity=severity,
                 evidence=[config.evidence(item.field)],
                 fix=f"name an existing Gateway in {item.field}",
+                causes=[("missing", gateway)],
                 verify=[prove_gone(kinds.ISTIO_GATEWAY, gateway.namespace, gateway.name)]
                 if severity is Severity.ERROR
                 else [],
@@ -96,6 +97,7 @@ def _gateway(self: Rule, world: World, config: Obj, item: ConfiguredGateway) -> 
             severity=severity,
             evidence=[config.evidence(item.field)],
             fix=f"name the Service in front of {gateway} in {item.field}",
+            causes=[("missing", service)],
             verify=[prove_gone(kinds.SERVICE, service.namespace, service.name)]
             if severity is Severity.ERROR
             else [],

@@ -30,6 +30,7 @@ from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
+from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, namesakes, prove_config, prove_gone
 
@@ -100,6 +101,8 @@ def _named(
         + hint,
         severity=severity,
         evidence=[config.evidence("data.ingress")],
+        causes=[("missing", Ref(kind.group, kind.name, namespace, name))],
+        follows=[("missing", Ref(kind.group, kind.name, namespace, name))],
         fix=f"set {key} to {others[0].namespace}/{name}" if others else f"set {key} to what exists",
         verify=[prove_gone(kind, namespace, name)] if severity is Severity.ERROR else [],
     )

@@ -28,6 +28,8 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
+from kgdiag.model.patch import set_field
+from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import gone_or_unseen, listed, near, ports_text, prove_gone, prove_ports
 
@@ -69,6 +71,8 @@ def _missing(self: Rule, world: World, route: Obj, field: str, name: str) -> Ite
         severity=severity,
         evidence=[route.evidence(f"{field}.name")],
         fix=f"set {field}.name to {guess[0]}" if guess else f"create Service {route.namespace}/{name}",
+        patch=set_field(route, f"{field}.name", guess[0]) if guess and severity is Severity.ERROR else None,
+        follows=[("missing", Ref("", "Service", route.namespace, name))],
         verify=[prove_gone(kinds.SERVICE, route.namespace, name)] if severity is Severity.ERROR else [],
     )
 
@@ -95,5 +99,8 @@ def _port(self: Rule, world: World, route: Obj, service: Obj) -> Iterable[Findin
         evidence=[route.evidence("spec.port.targetPort"), service.evidence("spec.ports")],
         fix=f"set spec.port.targetPort to {right.name or right.target} "
         f"({listed(port.name or str(port.target) for port in ports)} would do)",
+        patch=set_field(route, "spec.port.targetPort", right.name or right.target)
+        if len(mine) == 1
+        else None,
         verify=[prove_ports(service)],
     )

@@ -59,10 +59,12 @@ def _root(explained: dict[int, int], at: int) -> int | None:
 def _with(root: Finding, consequences: list[Finding]) -> Finding:
     if not consequences:
         return root
-    words = [f"{item.object}: {item.message} ({item.rule})" for item in consequences]
-    deeper = [text for item in consequences for text in item.consequences]
+    caused = [inner for item in consequences for inner in (item, *item.caused)]
+    words = [f"{item.object}: {item.message} ({item.rule})" for item in caused]
     worst = min((root, *consequences), key=lambda item: item.severity.rank).severity
-    codes = dict.fromkeys((*root.equivalents, *(code for item in consequences for code in item.equivalents)))
     return replace(
-        root, severity=worst, consequences=(*root.consequences, *words, *deeper), equivalents=tuple(codes)
+        root,
+        severity=worst,
+        consequences=(*root.consequences, *words),
+        caused=(*root.caused, *caused),
     )
