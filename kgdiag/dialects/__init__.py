@@ -28,10 +28,7 @@ ALL = (
 @lru_cache(maxsize=1)
 def dialects() -> tuple[Dialect, ...]:
     """Every dialect, imported when first asked for."""
-    from importlib.util import find_spec  # TEMPORARY
-
-    modules = [import_module(f"{__name__}.{name}") for name in ALL if find_spec(f"{__name__}.{name}")]
-    return tuple(module.DIALECT for module in modules if hasattr(module, "DIALECT"))
+    return tuple(import_module(f"{__name__}.{name}").DIALECT for name in ALL)
 
 
 def all_kinds() -> tuple[Kind, ...]:
