@@ -25,6 +25,8 @@ def describe(context: Context, rule: Obj, draft: Draft) -> None:
     """Fill the draft for a DestinationRule."""
     world, mesh = context.world, mesh_of(context.world)
     host = host_of(mesh, rule)
+    if host.startswith("*"):
+        world.all(kinds.POD, optional=True)  # one list, where rules ask for the pods of each Service
     services = [] if host.startswith("*") else services_named(world, mesh, host)
     whom = clients(mesh, rule)
     draft.summary = f"destination rule {rule.name} is for {_target(context, host, services)}; " + "; ".join(
@@ -33,7 +35,7 @@ def describe(context: Context, rule: Obj, draft: Draft) -> None:
     _subsets(context, rule, services, draft)
     _choices(context, mesh, rule, services, draft)
     draft.relate(context, context.into(rule), "up", look=False)
-    draft.relate(context, context.out(rule), "down")
+    draft.relate(context, context.out(rule), "down", look=len(services) > 0)
     draft.prove(proof.shows(rule, "spec.host"), proof.shows(rule, "spec.exportTo"))
     draft.prove(proof.shows(rule, "spec.trafficPolicy.tls"))
     for at, subset in enumerate(rule.maps("spec.subsets")[:4]):

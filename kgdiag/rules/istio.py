@@ -110,8 +110,14 @@ def open_ports(world: World, pod: Obj) -> dict[int, list[Server]]:
 
 
 def gateway_pods_of(world: World, service: Obj) -> list[Obj]:
-    """The gateway pods that a Service selects."""
-    return [pod for pod in pods_of(world, service) if is_gateway_pod(pod)]
+    """The gateway pods that a Service selects and that Istio's Gateways open: not the data planes that
+    istiod makes for Gateways of the Gateway API."""
+    return [pod for pod in pods_of(world, service) if is_classic_gateway(pod)]
+
+
+def is_classic_gateway(pod: Obj) -> bool:
+    """Whether a gateway pod is one that people install, for Istio's Gateways."""
+    return is_gateway_pod(pod) and "gateway.networking.k8s.io/gateway-name" not in pod.labels
 
 
 def mesh_for(world: World, gateway: Obj) -> Mesh:

@@ -31,7 +31,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from kgdiag.dialects.istio.mesh import is_gateway_pod
 from kgdiag.dialects.istio.servers import Server, servers_of
 from kgdiag.graph.core import pods_of, resolve_target, selector_of, service_ports
 from kgdiag.graph.world import World
@@ -48,7 +47,7 @@ from kgdiag.rules.common import (
     prove_selector,
     workload_name,
 )
-from kgdiag.rules.istio import gateway_pods, open_ports
+from kgdiag.rules.istio import gateway_pods, is_classic_gateway, open_ports
 
 _NAMING = ("app", "app.kubernetes.io/name", "k8s-app")
 
@@ -64,7 +63,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
         pods = pods_of(world, service)
         if not pods:
             continue
-        at_gateways = [pod for pod in pods if is_gateway_pod(pod)]
+        at_gateways = [pod for pod in pods if is_classic_gateway(pod)]
         if at_gateways:
             name = workload_name(at_gateways[0])
             if not _same(service.name, name):

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kgdiag.dialects.istio.mesh import is_gateway_pod
 from kgdiag.graph.core import ServicePort, containers, pods_of, resolve_target, service_ports
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
@@ -35,7 +34,7 @@ from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import listed, mappings, port_text
-from kgdiag.rules.istio import AGENT_PORTS, open_ports
+from kgdiag.rules.istio import AGENT_PORTS, is_classic_gateway, open_ports
 from kgdiag.rules.kg101_service_selects_other_pods import dead_targets
 
 
@@ -50,7 +49,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
         pods = pods_of(world, service)
         if not pods:
             continue
-        gateways = [pod for pod in pods if is_gateway_pod(pod)]
+        gateways = [pod for pod in pods if is_classic_gateway(pod)]
         if gateways:
             yield from _gateway(self, world, service, gateways[0])
         elif len(pods) == len([pod for pod in pods if _declared(pod)]):

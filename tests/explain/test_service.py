@@ -294,3 +294,40 @@ def test_the_service_of_a_gateway_api_data_plane_names_its_gateway() -> None:
     assert "80 → 10080 is answered by Gateway shop/web with 1 HTTPRoute" in found.summary
     row = table(found, "Listeners of these pods")[0]
     assert row["where it listens is decided by"] == "Envoy Gateway moves 80 to 10080"
+
+
+MANAGED = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: istio}
+spec: {controllerName: istio.io/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: shop}
+spec: {gatewayClassName: istio, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-istio-1, namespace: shop, labels: {gateway.networking.k8s.io/gateway-name: web}}
+spec: {containers: [{name: istio-proxy, image: "proxyv2:1.26.0", args: [proxy, router]}]}
+status: {phase: Running, conditions: [{type: Ready, status: "True"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web-istio, namespace: shop}
+spec:
+  selector: {gateway.networking.k8s.io/gateway-name: web}
+  ports: [{name: http, port: 80, targetPort: 80}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: other, namespace: shop}
+spec: {selector: {istio: other}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+"""
+
+
+def test_a_data_plane_that_istiod_makes_is_not_held_against_other_gateways() -> None:
+    found = explained(MANAGED, kinds.SERVICE, "web-istio", "shop")
+    assert "80 → 80 is answered by Gateway shop/web" in found.summary
+    assert not found.findings
