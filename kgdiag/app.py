@@ -16,6 +16,7 @@ from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
+from kgdiag.model.proxies import PROXY_DUMP, is_gateway
 from kgdiag.model.proxy import Proxy
 from kgdiag.model.read import Origin, Read, Source
 from kgdiag.model.ref import Ref
@@ -220,8 +221,11 @@ class Saved:
 _BY_NAME = (kinds.SECRET, kinds.CONFIG_MAP)
 
 
-def save_snapshot(session: Session, file: str, *, force: bool) -> Saved:
-    """Read all kinds, and what the rules refer to, into one file; raises InputError where it exists."""
+def save_snapshot(session: Session, file: str, *, force: bool, proxies: bool = False) -> Saved:
+    """Read all kinds, and what the rules refer to, into one file; raises InputError where it exists.
+
+    ``proxies`` reads the config of all gateway proxies too, which touches their pods.
+    """
     from pathlib import Path
 
     from kgdiag.collect.snapshot import save_snapshot as write
@@ -237,6 +241,9 @@ def save_snapshot(session: Session, file: str, *, force: bool) -> Saved:
             if kind not in _BY_NAME:
                 world.all(kind, optional=True)
         run(world, catalogue().values(), Scope())
+        for pod in world.all(kinds.POD, optional=True) if proxies else ():
+            if is_gateway(pod):
+                world.get(PROXY_DUMP, pod.namespace, pod.name, optional=True)
 
     ask(session.source, session.world, everything)
     source = session.source

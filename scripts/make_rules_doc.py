@@ -18,6 +18,7 @@ FAMILIES = {
     "5": "TLS and mTLS",
     "6": "Policies",
     "7": "Knative, KServe and OpenShift",
+    "9": "Proxies, against what is declared",
 }
 HEAD = """# Rules
 

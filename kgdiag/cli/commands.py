@@ -221,17 +221,63 @@ def _words(given: list[str] | None) -> list[str]:
     return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
 
 
+@app.command("proxy")
+@reads
+def proxy(
+    reading: Reading,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="POD|KIND/NAME", help="A pod, gateway/…, deploy/…, svc/…; none for a dump."),
+    ] = "",
+    listener: Annotated[
+        int | None, typer.Option("--listener", metavar="PORT", help="Only the listener on this port.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", metavar="HOST", help="Only what serves this host.")] = "",
+    path: Annotated[
+        str, typer.Option("--path", metavar="PATH", help="Only routes whose path condition it meets.")
+    ] = "",
+) -> int:
+    """One Envoy as it is: listeners, routes, clusters, endpoints, certificates, and what declares each.
+
+    It touches the pod: GETs on the proxy's admin port through a port-forward over the API server, or an exec
+    of `pilot-agent request GET` where that is not possible. No port is opened on this machine. With -f and no
+    name FILE is a config dump (of Envoy, istioctl or egctl), and nothing is contacted.
+
+    Example: kgdiag proxy gateway/web -n shop --host cart.example.com
+    """
+    from kgdiag import proxying
+    from kgdiag.explain.proxy import Narrow
+
+    narrow = Narrow(listener, host, path)
+    fail_on = _severity(reading.fail_on)
+    if name:
+        session = _session(reading, ask_proxies=True)
+        return _finish(proxying.show(session, name, narrow, fail_on=fail_on), reading)
+    if not reading.filename or len(reading.filename) != 1:
+        raise UsageError("whose proxy?", hint="name a pod, or one config dump with -f FILE")
+    return _finish(proxying.show_file(reading.filename[0], narrow, fail_on=fail_on), reading)
+
+
 @snapshot_app.command("save")
 @reads
 def snapshot_save(
     reading: Reading,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    proxies: Annotated[
+        bool,
+        typer.Option(
+            "--proxies",
+            help="With the config of all gateway proxies; touches their pods: GETs on the admin port through "
+            "a port-forward, or an exec of pilot-agent.",
+        ),
+    ] = False,
 ) -> int:
     """Read everything that kgdiag asks about into one compressed file, without any Secret's values."""
     from kgdiag import app as application
 
-    said = application.save_snapshot(_session(reading), file, force=force)
+    session = _session(reading, ask_proxies=proxies)
+    said = application.save_snapshot(session, file, force=force, proxies=proxies)
     if not reading.quiet:
         say(said.words)
     return said.code

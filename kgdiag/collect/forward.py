@@ -1,8 +1,8 @@
 """Streams into a pod through the API server: a connection to one of its ports, or a command's output.
 
 Both are websockets on the API server's own address (``pods/portforward`` and ``pods/exec``), so nothing
-listens on this machine. Protocol: kubernetes pkg/kubelet/cri/streaming/portforward/websocket.go (the first frame of a
-channel is its port; even channels carry data, odd ones errors) and pkg/kubelet/cri/streaming/remotecommand
+listens on this machine. Protocol: kubernetes pkg/kubelet/cri/streaming/portforward/websocket.go (the first
+frame of a channel is its port; even channels carry data, odd ones errors) and pkg/kubelet/cri/streaming/remotecommand
 (channel 1 is standard output, 2 standard error, 3 the ``Status`` at the end).
 """
 
@@ -139,7 +139,7 @@ def execute(
 class _Frames:
     """Whole messages of a websocket as (channel, data), within a time limit."""
 
-    def __init__(self, socket: websocket.WebSocket, deadline: Deadline) -> None:
+    def __init__(self, socket: Any, deadline: Deadline) -> None:
         self._socket = socket
         self._deadline = deadline
 
@@ -189,14 +189,13 @@ def _pod_path(namespace: str, pod: str) -> str:
     return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"
 
 
-def _open(
-    connection: Connection, path: str, query: Sequence[tuple[str, str]], deadline: Deadline
-) -> websocket.WebSocket:
+def _open(connection: Connection, path: str, query: Sequence[tuple[str, str]], deadline: Deadline) -> Any:
+    """A websocket; every frame on it is a channel's."""
     import websocket
 
     server = connection.server.rstrip("/")
     url = f"ws{server.removeprefix('http')}{path}?{urlencode(query)}"
-    socket = websocket.WebSocket(sslopt=_tls(connection.configuration), skip_utf8_validation=True)
+    socket: Any = websocket.WebSocket(sslopt=_tls(connection.configuration), skip_utf8_validation=True)
     # ``connect`` takes its time limit from the socket object, and proxies from the environment unless told.
     socket.settimeout(deadline.remaining())
     connection.http.statistics.add(path=f"{path}?{urlencode(query)}")

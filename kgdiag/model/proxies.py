@@ -51,6 +51,18 @@ def admin_of(pod: Obj) -> Admin | None:
     return None
 
 
+def is_gateway(pod: Obj) -> bool:
+    """Whether a pod's Envoy is a gateway (or waypoint) and not a sidecar, by its containers."""
+    admin = admin_of(pod)
+    if admin is None or not admin.agent:
+        return admin is not None
+    for container in pod.maps("spec.containers"):
+        arguments = container.get("args")
+        if container.get("name") == "istio-proxy" and isinstance(arguments, list):
+            return "router" in arguments or "waypoint" in arguments
+    return False
+
+
 def _is_ztunnel(container: Mapping[str, Any]) -> bool:
     arguments = container.get("args")
     return isinstance(arguments, list) and "ztunnel" in arguments

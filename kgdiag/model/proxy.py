@@ -572,5 +572,8 @@ class Proxy:
     unknown: str | None = None  # why its config cannot be known (a read that failed)
     # the listener that an endpoint is, where the proxy connects to itself
     own_listener: Callable[[Endpoint], Listener | None] = lambda _endpoint: None
+    # all listeners, bound or not, and the names of all clusters: known of a dump only
+    listeners: Callable[[], Sequence[Listener]] = tuple
+    cluster_names: Callable[[], Sequence[str]] = tuple
     # of names that ``cluster`` lacks
     why_no_cluster: Callable[[str], tuple[Excluded, ...]] = lambda _name: ()

@@ -187,8 +187,8 @@ class _Difference:
             words = f"{one.object} is declared to take the request, and {other.object} takes it"
             return self._made("KG903", one.object, words)
         after = self._after.path.outcome if self._after else None
-        last = (self._declared or self._real or [None])[-1]
-        at = last.object if last is not None else self._entry()
+        made = self._declared or self._real
+        at = made[-1].object if made else self._entry()
         if after is not None and after.flag == "UH":
             return self.endpoints()
         rule = "KG901" if after is not None and after.result is Result.REFUSED else "KG903"

@@ -1,8 +1,8 @@
 """The walk through what the proxies themselves say they do (``--truth effect``).
 
 Everything between proxies (Services, endpoints of Services that no proxy resolves, pods) is as declared,
-since nothing else is known of it; each proxy on the way is the one that its own config dump describes. Where a dump
-could not be read the way goes on with what is declared, and every hop says which it was.
+since nothing else is known of it; each proxy on the way is the one that its own config dump describes. Where
+a dump could not be read the way goes on with what is declared, and every hop says which it was.
 """
 
 from __future__ import annotations

@@ -65,6 +65,8 @@ def dump_proxy(
         identity=_identity(dump),
         namespace=pod.namespace,
         own_listener=read.own_listener,
+        listeners=read.listeners,
+        cluster_names=lambda: tuple(dump.clusters),
     )
 
 
@@ -109,6 +111,9 @@ class _Reader:
 
     def ports(self) -> Sequence[int]:
         return sorted({_port(item) for item in self._dump.listeners if _bound(item) and _port(item)})
+
+    def listeners(self) -> Sequence[Listener]:
+        return tuple(self._listener(item) for item in self._dump.listeners)
 
     def listener_at(self, port: int) -> Listener | None:
         return next(
