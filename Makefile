@@ -48,7 +48,10 @@ e2e-up: ## a kind cluster with Istio and Envoy Gateway (needs Docker, kind, kube
 e2e: $(VENV)/.ready ## the tests on that cluster
 	KGDIAG_E2E_REQUIRED=1 $(BIN)/pytest tests/e2e
 
+differential: $(VENV)/.ready ## random configurations on that cluster against predictions: SEED=, N= configurations
+	$(BIN)/python -m tests.e2e.differential.rounds $(SEED) $(N)
+
 e2e-down: ## delete that cluster
 	kind-configs/down
 
-.PHONY: help dev demo fmt lint test docs docs-check check e2e-up e2e e2e-down
+.PHONY: help dev demo fmt lint test docs docs-check check e2e-up e2e differential e2e-down

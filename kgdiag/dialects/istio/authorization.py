@@ -420,26 +420,26 @@ def _header(suffix: str) -> _Attribute:
         test = _text_test(value)
 
         def judge(request: FilterRequest) -> Tri:
-            text = _header_value(request, name)
-            return text is not None and (value == "*" or test(text))
+            return any(value == "*" or test(text) for text in _header_values(request, name))
 
         return judge
 
     def fact(request: FilterRequest) -> str:
-        text = _header_value(request, name)
-        return f"header {name} is {text}" if text is not None else f"no header {name}"
+        values = _header_values(request, name)
+        return f"header {name} is {','.join(values)}" if values else f"no header {name}"
 
     return _Attribute(matcher, fact, http=True)
 
 
-def _header_value(request: FilterRequest, name: str) -> str | None:
+def _header_values(request: FilterRequest, name: str) -> list[str]:
+    """The values of a header. One that is sent several times matches where one of its values does (measured on
+    Istio 1.31)."""
     pseudo = {":authority": request.authority, "host": request.authority, ":method": request.method}
     if name in pseudo:
-        return pseudo[name]
+        return [pseudo[name]]
     if name == ":path":
-        return f"{request.path}?{request.query}" if request.query else request.path
-    values = [value for key, value in request.headers if key == name]
-    return ",".join(values) if values else None
+        return [f"{request.path}?{request.query}" if request.query else request.path]
+    return [value for key, value in request.headers if key == name]
 
 
 def _peer_test(test: Callable[[str], bool]) -> Matcher:

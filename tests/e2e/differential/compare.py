@@ -86,6 +86,23 @@ def _response(answer: Answer, path: PathTaken) -> str | None:
     return None
 
 
+def left_open(answers: Sequence[Answer], trace: Trace) -> bool:
+    """Whether objects do not say what happened: a request went to a port that no container declares.
+
+    Declarations are informational (a container may listen anyway), so kgdiag delivers such a request and says
+    so; here nobody listens.
+    """
+    undeclared = any("no container declares port" in path.hops[-1].detail for path in trace.paths if path.hops)
+    return undeclared and all(
+        answer.status in (503, None) or any(_is_delivered(answer, path) for path in trace.paths)
+        for answer in answers
+    )
+
+
+def _is_delivered(answer: Answer, path: PathTaken) -> bool:
+    return answer.status in (200, path.outcome.status)
+
+
 def describe(path: PathTaken) -> str:
     """A path in one line."""
     outcome = path.outcome

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.differential.model import Client
 from tests.e2e.lab import APP_IMAGE, Cluster, eventually
 
 Manifest = dict[str, Any]
@@ -30,6 +31,8 @@ SERVERS = tuple(f"s{number}" for number in range(6))
 INJECTED = (MESH, *POLICY, *SIDECARS)
 PLAIN = (APP, FAR, CLIENTS, GATEWAY, API_ISTIO, API_ENVOY)
 NAMESPACES = (*PLAIN, *INJECTED)
+
+PLAIN_CLIENT, RED_CLIENT, BLUE_CLIENT = Client(CLIENTS, "plain"), Client(CLIENTS, "red"), Client(MESH, "blue")
 
 # Ports of the classic gateway: HTTP and HTTPS that everybody shares by host, and one for each configuration
 # that needs a port of its own.
@@ -202,6 +205,13 @@ def _classic_gateway() -> list[Manifest]:
         "imagePullPolicy": "IfNotPresent",
         "resources": {"requests": {"cpu": "10m", "memory": "40Mi"}},
     }
+    # Istio gives a gateway the certificates that its service account may list, and no others.
+    role = {"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"]}]}
+    binding = {
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "gw"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": GATEWAY}],
+    }
+    rbac = "rbac.authorization.k8s.io/v1"
     gateway = _object(
         "Pod", GATEWAY, "gw", spec={"containers": [container], "terminationGracePeriodSeconds": 1}
     )

@@ -45,7 +45,7 @@ class Predictor:
 
     def headers(self, ask: Ask) -> list[str]:
         host = self.host(ask)
-        return [f"Host: {host}", *(f"{name}: {value}" for name, value in ask.headers)]
+        return [f"Host: {host}", "User-Agent: dif", *(f"{name}: {value}" for name, value in ask.headers)]
 
     @staticmethod
     def host(ask: Ask) -> str:
