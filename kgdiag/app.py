@@ -176,7 +176,7 @@ def trace(session: Session, question: Question, *, fail_on: Severity | None, tru
             found = trace_request(world, question, dialects())
             return replace(found, findings=_where_it_ends(world, found))
         from kgdiag.rules.effect import disagreements, refusals
-        from kgdiag.trace.effect import EffectWalker
+        from kgdiag.trace.effect import EffectWalker, as_declared
 
         found = trace_request(world, question, dialects(), EffectWalker)
         findings = [*refusals(world), *_where_it_ends(world, found)]
@@ -184,7 +184,8 @@ def trace(session: Session, question: Question, *, fail_on: Severity | None, tru
             intent = trace_request(world, question, dialects())
             findings = [*disagreements(world, intent, found), *findings]
         unique = {item.identity: item for item in findings}
-        return replace(found, findings=tuple(sorted(unique.values(), key=lambda item: item.sort_key)))
+        ordered = tuple(sorted(unique.values(), key=lambda item: item.sort_key))
+        return replace(found, findings=ordered, notes=(*found.notes, *as_declared(world, found)))
 
     return _answer(session.world, ask(session.source, session.world, traced), fail_on)
 

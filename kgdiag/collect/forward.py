@@ -2,7 +2,7 @@
 
 Both are websockets on the API server's own address (``pods/portforward`` and ``pods/exec``), so nothing
 listens on this machine. Protocol: kubernetes pkg/kubelet/cri/streaming/portforward/websocket.go (the first
-frame of a channel is its port; even channels carry data, odd ones errors) and pkg/kubelet/cri/streaming/remotecommand
+frame of a channel is its port; even channels carry data, odd ones errors) and remotecommand beside it
 (channel 1 is standard output, 2 standard error, 3 the ``Status`` at the end).
 """
 

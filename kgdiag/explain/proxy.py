@@ -330,7 +330,7 @@ def _endpoint(one: Endpoint) -> dict[str, Any]:
 
 
 def _certificates(dump: Dump, listeners: Iterable[Listener] | None) -> Iterator[dict[str, Any]]:
-    """The secrets of a dump with what their certificates say; only those that the listeners name, if given."""
+    """The secrets of a dump with what their certificates say; those that the listeners name, if given."""
     wanted = None
     if listeners is not None:
         wanted = {name for one in listeners for chain in _chains(one) for name in chain.tls.certificates}

@@ -20,6 +20,7 @@ from kgdiag.model.proxies import PROXY_DUMP, admin_of
 from kgdiag.model.proxy import Cluster, Endpoint, Health, Proxy
 from kgdiag.model.read import Read, Status
 from kgdiag.model.ref import Ref
+from kgdiag.model.trace import Trace
 from kgdiag.trace import network
 from kgdiag.trace.match import string_matches
 from kgdiag.trace.walk import Walker
@@ -36,10 +37,18 @@ class EffectWalker(Walker):
         self.asked.setdefault(pod.ref)
         dump = self.world.get(PROXY_DUMP, pod.namespace, pod.name, optional=True)
         if dump is None:
-            if unread(self.world, pod.ref) is not None:
-                self.notes.add(f"the config of {pod.ref} could not be read: it is walked as it is declared")
             return declared
         return effective(self.world, pod, dump, declared)
+
+
+def as_declared(world: World, trace: Trace) -> Iterator[str]:
+    """Words for each proxy on the way that was walked as declared, since its config could not be read."""
+    words = {f"{hop.object} {hop.detail}" for path in trace.paths for hop in path.hops}
+    for read in world.gaps():
+        if read.need.kind == PROXY_DUMP:
+            pod = Ref("", "Pod", read.need.namespace or "", read.need.name or "")
+            if any(str(pod) in text for text in words):
+                yield f"the config of {pod} could not be read: it is walked as it is declared"
 
 
 def unread(world: World, pod: Ref) -> Read | None:

@@ -217,7 +217,6 @@ class _Reader:
             faults=chain.faults,
             cors=chain.cors,
             cors_first=chain.cors_first,
-            cors_stage=chain.cors_stage,
         )
 
     def _route_config(self, name: str, inline: Json | None) -> RouteConfig:
