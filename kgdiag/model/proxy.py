@@ -228,6 +228,7 @@ class Route:
     filters: tuple[HttpFilter, ...] = ()  # what the route adds to, or decides for, the chain's filters
     mirrors: tuple[WeightedCluster, ...] = ()
     overrides: Mapping[str, object] = field(default_factory=dict)  # for the chain's filters, by their keys
+    switched_off: frozenset[str] = frozenset()  # the keys of filters that it switches off by name
 
 
 @dataclass(frozen=True)
@@ -350,7 +351,8 @@ class HttpFilter:
 
     On a TCP filter chain the same filters judge the connection (``FilterRequest.http`` False).
     ``key`` is what routes call it by; ``override`` makes of a route's own config for it the filter that
-    judges instead, or None where the route switches it off; where ``enabled`` is False only routes switch it on.
+    judges instead, or None where the route switches it off; where ``enabled`` is False only routes switch
+    it on.
     """
 
     name: str  # "rbac", "jwt", "ext_authz", "ip", "ratelimit", ...
@@ -421,7 +423,8 @@ class HttpConnections:
     trusts_forwarded: bool = False  # X-Forwarded-Proto of the client decides http or https
     faults: bool = True  # whether the filters that a route's fault and CORS settings are for are there
     cors: bool = True
-    cors_first: bool = False
+    cors_first: bool = False  # CORS before fault injection
+    cors_stage: int = 0  # filters from this stage on judge behind CORS
 
     @cached_property
     def route_config(self) -> RouteConfig:
@@ -485,9 +488,9 @@ class Endpoint:
     hostname: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     internal: str = ""  # the internal listener that it is, by name
-
     weight: float = 1.0  # its share of the requests, relative to the other endpoints'
     locality: str = ""  # region, zone and sub-zone, joined with slashes
+
 
 class ClientTls(StrEnum):
     """What a cluster speaks to its endpoints."""
@@ -527,13 +530,13 @@ class Cluster:
     empty_flag: str | None = "UH"
     make_excluded: Callable[[], tuple[Excluded, ...]] = field(default=tuple)  # DestinationRules that lost, …
     upstream_protocol: str = ""
-
     # shares that stand for Services of their own: Envoy Gateway's backends are localities of one cluster
     make_parts: Callable[[], tuple[tuple[float, Cluster], ...]] = tuple
 
     @cached_property
     def parts(self) -> tuple[tuple[float, Cluster], ...]:
         return self.make_parts()
+
     @cached_property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self.make_endpoints()

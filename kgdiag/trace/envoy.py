@@ -183,8 +183,8 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 
 def normalize(path: str, *, merge_slashes: bool = False) -> str:
-    """Envoy's normalize_path: ``\\`` is ``/``, dot segments go (written as ``%2e`` too), unreserved characters
-    are decoded and others than ASCII encoded; then ``merge_slashes`` joins runs of slashes. The path comes
+    """Envoy's normalize_path: ``\\`` is ``/``, dot segments go (``%2e`` is a dot), unreserved characters are
+    decoded and others than ASCII encoded; then ``merge_slashes`` joins runs of slashes. The path comes
     without its query. Source: envoy source/common/http/path_utility.cc, measured on Envoy 1.40.
     """
     path = path.replace("\\", "/")
@@ -209,8 +209,11 @@ def normalize(path: str, *, merge_slashes: bool = False) -> str:
 
 
 def merged_slashes(path: str) -> str:
-    """A path with runs of slashes made one, Envoy's merge_slashes."""
-    return re.sub("/{2,}", "/", path)
+    """A path with runs of slashes made one, Envoy's merge_slashes; nothing but slashes becomes ``//``."""
+    if "//" not in path:
+        return path
+    parts = "/".join(part for part in path.split("/") if part)
+    return f"{'/' if path.startswith('/') else ''}{parts}{'/' if path.endswith('/') else ''}"
 
 
 def _percent(error: UnicodeError) -> tuple[str, int]:
@@ -242,7 +245,7 @@ def rewrite_path(rewrite: PathRewrite, matched: StringMatch | None, path: str) -
 
 
 def substituted(pattern: Any, value: str, text: str) -> str:
-    r"""All matches replaced by RE2's rewrite string: ``\1`` is a group, ``\0`` the match, ``\\`` a backslash."""
+    r"""All matches replaced by RE2's rewrite string: ``\1`` is a group, ``\0`` the match."""
 
     def one(found: Any) -> str:
         return re.sub(r"\\(.)", lambda part: _referred(found, part[1]), value)
@@ -298,8 +301,10 @@ def _put(request: Request, op: str, name: str, value: str) -> Request:
 
 
 def expand(value: str, request: Request) -> str:
-    """A header value with Envoy's ``%REQ(name?other):length%`` filled in and ``%%`` made ``%``; other commands
-    stay."""
+    """A header value with Envoy's ``%REQ(name?other):length%`` filled in and ``%%`` made ``%``.
+
+    Other commands stay as they are.
+    """
 
     def one(found: re.Match[str]) -> str:
         if found[3]:
@@ -334,12 +339,14 @@ def expanded(level: HeaderEdits, request: Request) -> HeaderEdits:
 # -- redirects -----------------------------------------------------------------------------------------
 
 
-def location(redirect: Redirect, request: Request, matched: StringMatch | None, *, tls: bool) -> str:
-    """The Location of a redirect."""
+def location(
+    redirect: Redirect, request: Request, matched: StringMatch | None, *, tls: bool, said: str = ""
+) -> str:
+    """The Location of a redirect. ``said`` is X-Forwarded-Proto, by which default ports are dropped."""
     came = "https" if tls else "http"
     scheme = redirect.scheme or came
     port = f":{redirect.port}" if redirect.port else ""
-    host = redirect.host or _request_host(request.authority, scheme, came, port)
+    host = redirect.host or _request_host(request.authority, scheme, said or came, port)
     path = request.target
     if redirect.path is not None:
         path = redirect.path if "?" in redirect.path else redirect.path + request.target[len(request.path) :]
@@ -356,7 +363,7 @@ def _request_host(authority: str, scheme: str, came: str, port: str) -> str:
     if bare == authority:
         return authority
     own = authority[len(bare) :]
-    default = ":80" if came == "http" else ":443"
+    default = {"http": ":80", "https": ":443"}.get(came)
     return bare if port or (scheme != came and own == default) else authority
 
 

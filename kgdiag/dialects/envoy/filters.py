@@ -60,13 +60,14 @@ class Chain:
     faults: bool
     cors: bool
     cors_first: bool
+    cors_stage: int
 
 
 def http_filters(raw: Iterable[Json], matches: Matches) -> Chain:
     """The filters of a chain. From fault injection or CORS on their stage is 100 and more."""
     found = []
     shadow: dict[str, Callable[[FilterRequest], Ternary]] = {}
-    behind = 0
+    behind = cors_stage = 0
     met: list[str] = []
     for at, item in enumerate(raw):
         config = item.get("typed_config")
@@ -76,6 +77,7 @@ def http_filters(raw: Iterable[Json], matches: Matches) -> Chain:
         if kind in ("fault", "cors"):
             behind = _BEHIND
             met.append(kind)
+            cors_stage = behind + at if kind == "cors" else cors_stage
         if kind == "rbac" and "shadow_rules" in config and item.get("disabled") is not True:
             prefix = str(config.get("shadow_rules_stat_prefix", ""))
             shadow[prefix] = _policies(config["shadow_rules"], matches)
@@ -84,7 +86,7 @@ def http_filters(raw: Iterable[Json], matches: Matches) -> Chain:
             override = _override(kind, config, made, matches, shadow)
             enabled = item.get("disabled") is not True
             found.append(replace(made, key=name, enabled=enabled, override=override))
-    return Chain(tuple(found), "fault" in met, "cors" in met, met[:1] == ["cors"])
+    return Chain(tuple(found), "fault" in met, "cors" in met, met[:1] == ["cors"], cors_stage)
 
 
 _BEHIND = 100
@@ -97,7 +99,7 @@ def _override(
     matches: Matches,
     shadow: Mapping[str, Callable[[FilterRequest], Ternary]],
 ) -> Callable[[object], HttpFilter | None]:
-    """What a route's own config makes of a filter: Envoy takes the most specific one instead of the chain's."""
+    """What a route's own config makes of a filter: it stands in for the chain's."""
 
     def override(value: object) -> HttpFilter | None:
         if not isinstance(value, Mapping):
@@ -317,10 +319,11 @@ def _shared(key: str, value: Any, request: FilterRequest, matches: Matches) -> T
         if not request.http:
             return False
         wanted = header_match(value)
-        held = _header(request, wanted.name)
-        if held is None and not wanted.missing_is_empty:
+        held = _values(request, wanted.name)
+        if not held and not wanted.missing_is_empty:
             return wanted.invert and wanted.match is None
-        found = True if wanted.match is None else matches(wanted.match, held or "")
+        pattern = wanted.match
+        found = pattern is None or any(matches(pattern, value) for value in held or [""])
         return found != wanted.invert
     if key == "url_path":
         return matches(string_match(value.get("path") or {}), request.path) if request.http else False
@@ -349,6 +352,14 @@ def _header(request: FilterRequest, name: str) -> str | None:
         return special[name]
     values = [value for key, value in request.headers if key == name]
     return ",".join(values) if values else None
+
+
+def _values(request: FilterRequest, name: str) -> list[str]:
+    """The values of a header, one by one: one that matches is enough (measured on Envoy 1.40)."""
+    if name.startswith(":") or name == "host":
+        value = _header(request, name)
+        return [] if value is None else [value]
+    return [value for key, value in request.headers if key == name]
 
 
 def _client(request: FilterRequest) -> str | None:
@@ -414,7 +425,7 @@ def _satisfied(wanted: Json, request: FilterRequest, providers: Json) -> Ternary
     held = any(_has_token(item, request) for item in asked if isinstance(item, Mapping))
     if "allow_missing" in wanted:
         return None if held else True
-    return None if held else (False if name else True)
+    return None if held else (not name)
 
 
 def _has_token(provider: Json, request: FilterRequest) -> bool:

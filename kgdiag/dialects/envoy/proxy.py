@@ -217,6 +217,7 @@ class _Reader:
             faults=chain.faults,
             cors=chain.cors,
             cors_first=chain.cors_first,
+            cors_stage=chain.cors_stage,
         )
 
     def _route_config(self, name: str, inline: Json | None) -> RouteConfig:
