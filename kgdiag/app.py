@@ -191,7 +191,7 @@ def trace(session: Session, question: Question, *, fail_on: Severity | None, tru
 
 
 def _where_it_ends(world: World, trace: Trace) -> tuple[Finding, ...]:
-    """The findings on the objects where paths end that do not deliver: what to change."""
+    """The findings on the objects where paths end that do not deliver, or not as somebody meant them to."""
     from kgdiag.rules import catalogue
     from kgdiag.rules.base import Scope
     from kgdiag.rules.run import run
@@ -202,6 +202,8 @@ def _where_it_ends(world: World, trace: Trace) -> tuple[Finding, ...]:
             last = path.hops[-1:] if path.hops else ()
             blamed |= dict.fromkeys((*path.outcome.blame, *(hop.object for hop in last)))
             blamed |= dict.fromkeys(loser.object for hop in last for loser in hop.rejected[:2])
+        elif path.outcome.result is Result.DELIVERED:  # what was meant to decide the way and does not
+            blamed |= dict.fromkeys(path.outcome.blame)
     if not blamed:
         return ()
     wanted = {(ref.group, ref.kind) for ref in blamed}

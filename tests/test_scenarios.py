@@ -149,6 +149,7 @@ def test_question(case: Case, command: str, question: Mapping[str, Any], ask: An
     """explain and trace answer as written."""
     args = [str(arg) for arg in question["args"]]
     code, text = ask(case, command, *args)
+    text = " ".join(text.split())  # where lines break is no part of an answer
     for words in question.get("contains", ()):
         assert words in text
     for words in question.get("lacks", ()):

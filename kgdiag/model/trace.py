@@ -101,7 +101,11 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One decision on the way: which object decided, what, by which field."""
+    """One decision on the way: which object decided, what, by which field.
+
+    ``brief`` are the fewest words of ``detail`` that a person needs beside the object's name; "" where all
+    of it is needed. JSON and ``-o wide`` have ``detail``.
+    """
 
     object: Ref
     action: Act
@@ -111,6 +115,7 @@ class Hop:
     truth: Truth = "intent"
     verify: tuple[Command, ...] = ()
     request: Request | None = None
+    brief: str = ""
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {
@@ -255,13 +260,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All paths of one request, with the findings on the objects where they end."""
+    """All paths of one request, with the findings on the objects where they end.
+
+    ``verify`` are commands that send the request, for people: nothing of kgdiag runs them.
+    """
 
     question: Question
     paths: tuple[PathTaken, ...]
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     problem: str | None = field(default=None)
+    verify: tuple[Command, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         asked = self.question
@@ -279,4 +288,5 @@ class Trace:
             "paths": [path.to_json() for path in self.paths],
             "findings": [item.to_json() for item in self.findings],
             "notes": list(self.notes),
+            "verify": [item.to_json() for item in self.verify],
         }

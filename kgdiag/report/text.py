@@ -6,8 +6,10 @@ Commands stand on lines of their own, never wrapped, so that they can be copied.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -70,10 +72,10 @@ class Page:
         """A line that wraps with its continuation indented by ``hang`` more."""
         words = text if isinstance(text, Text) else Text(text, style=style)
         room = max(self.width - indent, 24)
-        lines = words.wrap(self.console, room - hang) if len(words) > room else [words]
-        for at, part in enumerate(lines):
+        for at, part in enumerate(_wrapped(words, room, room - hang)):
             part.rstrip()
-            self.console.print(Padding(part, (0, 0, 0, indent + (hang if at else 0))), soft_wrap=False)
+            part.pad_left(indent + (hang if at else 0))
+            self.console.print(part, soft_wrap=True, no_wrap=True, overflow="ignore", crop=False)
 
     def raw(self, text: str, style: str = "") -> None:
         """A line that is never wrapped."""
@@ -86,6 +88,17 @@ class Page:
         self.line(text, "bold")
 
 
+def _wrapped(words: Text, first: int, others: int) -> list[Text]:
+    """Lines of a text. No word is broken: a name that is longer than the line is still one to copy."""
+    offsets, start, room = [], 0, first
+    plain = words.plain
+    for found in re.finditer(r"\S+\s*", plain):
+        if cell_len(plain[start : found.end()].rstrip()) > room and found.start() > start:
+            offsets.append(found.start())
+            start, room = found.start(), others
+    return list(words.divide(offsets)) if offsets else [words]
+
+
 def _explanation(page: Page, body: Explanation, answer: Answer) -> None:
     page.line(named(body.object), "bold")
     page.line(clean(body.summary), _style(body.findings))
@@ -94,9 +107,9 @@ def _explanation(page: Page, body: Explanation, answer: Answer) -> None:
     _relations(page, "Who leads here", [item for item in body.relations if item.direction == "up"])
     _relations(page, "Where it leads", [item for item in body.relations if item.direction == "down"])
     _relations(page, "What it is made of", [item for item in body.relations if item.direction == "own"])
-    findings(page, body.findings)
-    notes(page, body.notes)
-    gaps(page, answer)
+    show_findings(page, body.findings)
+    show_notes(page, body.notes)
+    show_gaps(page, answer)
     shown = {command.argv for item in body.findings for command in item.verify}
     _commands(page, [command for command in body.verify if command.argv not in shown], "Verify")
 
@@ -140,7 +153,7 @@ def _relations(page: Page, title: str, relations: Sequence[Relation]) -> None:
         page.line(f"… and {len(relations) - limit} more (-o wide)", "dim", indent=2)
 
 
-def findings(
+def show_findings(
     page: Page, findings: Sequence[Finding], title: str = "Findings", *, objects: bool = False
 ) -> None:
     if not findings:
@@ -192,14 +205,14 @@ def _commands(page: Page, commands: Sequence[Command], title: str) -> None:
         _command(page, command, 2)
 
 
-def notes(page: Page, notes: Sequence[str]) -> None:
+def show_notes(page: Page, notes: Sequence[str]) -> None:
     if notes:
         page.head("Notes")
         for note in notes:
             page.line(f"· {clean(note)}", indent=2)
 
 
-def gaps(page: Page, answer: Answer) -> None:
+def show_gaps(page: Page, answer: Answer) -> None:
     gaps = list(dict.fromkeys(gap_text(read) for read in answer.incomplete))
     if gaps:
         page.head("Not seen")
@@ -224,7 +237,7 @@ def _report(page: Page, answer: Answer) -> None:
         group = f"{item.rule} {item.name}" if by_rule else named(item.object)
         groups.setdefault(group, []).append(item)
     for name, found in groups.items():
-        findings(page, found, name, objects=by_rule)
+        show_findings(page, found, name, objects=by_rule)
     skipped = getattr(answer.body, "skipped", ())
     if skipped:
         page.head("Skipped")
@@ -233,4 +246,4 @@ def _report(page: Page, answer: Answer) -> None:
             reasons.setdefault(item.reason, []).append(item.rule)
         for reason, ids in reasons.items():
             page.line(f"? {', '.join(ids)}: {clean(reason)}", "yellow", indent=2)
-    gaps(page, answer)
+    show_gaps(page, answer)

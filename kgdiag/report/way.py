@@ -1,7 +1,7 @@
 """A trace as text: what the client gets, the one thing to change, then the way as one tells it.
 
-Hops of one object that follow each other are told as one. ``-o wide`` has every fact and every loser; text has
-what a person reads first.
+Hops of one object that follow each other are told as one. ``-o wide`` has every fact and every loser; text
+has what a person reads first.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from kgdiag.app import Answer
-from kgdiag.model.finding import Command, Finding, Severity
+from kgdiag.model.finding import Command, Finding, Match, Severity
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Act, Hop, PathTaken, Rejected, Result, Trace
 from kgdiag.report.escape import clean
 from kgdiag.report.words import (
     FLAGS,
-    curl,
     evidence_text,
     named,
     outcome_line,
@@ -44,15 +43,15 @@ _PODS = 3
 
 def render_trace(page: Page, body: Trace, answer: Answer) -> None:
     """The whole answer of a trace."""
-    from kgdiag.report.text import findings, gaps, notes
+    from kgdiag.report.text import show_findings, show_gaps, show_notes
 
     _head(page, body)
     numbers: dict[Command, str] = {}
     for number, path in enumerate(body.paths, 1):
         _path(page, path, number, len(body.paths), numbers)
-    findings(page, body.findings)
-    notes(page, body.notes)
-    gaps(page, answer)
+    show_findings(page, body.findings)
+    show_notes(page, body.notes)
+    show_gaps(page, answer)
     _verify(page, body, numbers)
 
 
@@ -146,10 +145,12 @@ def _worth(hop: Hop, failing: bool) -> list[Rejected]:
     """The losers that are worth reading: near ones, each object once."""
     limit = _FAILED_NEAR if failing else _NEAR
     near = [one for one in hop.rejected if one.nearness <= limit]
+    if not failing:  # of the winner itself only what is hidden behind its own rules
+        near = [one for one in near if one.object != hop.object or "matches too" in one.reason]
     unique: dict[Ref, Rejected] = {}
     for one in near:
         unique.setdefault(one.object, one)
-    return list(unique.values())[:_LOSERS]
+    return list(unique.values())[: _LOSERS if failing else _LOSERS - 1]
 
 
 def _outcome(page: Page, path: PathTaken, *, alone: bool) -> None:
@@ -167,17 +168,25 @@ def _outcome(page: Page, path: PathTaken, *, alone: bool) -> None:
     page.line(line, indent=1)
 
 
+def _telling(numbers: dict[Command, str]) -> dict[Command, str]:
+    """Without commands that show no more than that something is there."""
+    return {
+        command: number
+        for command, number in numbers.items()
+        if (command.match is not Match.ANY or command.argv[0] != "kubectl") and "clusters" not in command.argv
+    }
+
+
 # -- commands ------------------------------------------------------------------------------------------
 
 
 def _verify(page: Page, body: Trace, numbers: dict[Command, str]) -> None:
-    request = curl(body)
-    if not numbers and request is None:
+    if not numbers and not body.verify:
         return
     page.head("Verify")
-    for command, number in numbers.items():
+    for command, number in numbers.items() if page.wide else _telling(numbers).items():
         page.raw(f"  {clean(command.command)}", "cyan")
         page.line(f"# hop {number}: {clean(command.expect)}", "dim", indent=4)
-    if request is not None:
-        page.raw(f"  {clean(request.command)}", "cyan")
-        page.line(f"# {clean(request.expect)}", "dim", indent=4)
+    for command in body.verify:
+        page.raw(f"  {clean(command.command)}", "cyan")
+        page.line(f"# {clean(command.expect)}", "dim", indent=4)

@@ -164,25 +164,34 @@ def share_text(path: PathTaken) -> str:
 
 def verdict(trace: Trace) -> str:
     """One line over all paths: what the client gets."""
-    return _verdict(trace)
-
-
-def _verdict(trace: Trace) -> str:
     if not trace.paths:
         return "unknown: nothing here takes this request"
-    kinds = {path.outcome.result for path in trace.paths}
-    statuses = {(path.outcome.result, path.outcome.status, path.outcome.reason) for path in trace.paths}
-    first = trace.paths[0].outcome
-    if len(statuses) == 1:
-        return outcome_line(first)
-    if kinds == {Result.DELIVERED}:
+    results = {path.outcome.result for path in trace.paths}
+    outcomes = {(path.outcome.result, path.outcome.status, path.outcome.reason) for path in trace.paths}
+    if len(outcomes) == 1:
+        first = trace.paths[0].outcome
+        return delivered_text(first) if first.result is Result.DELIVERED else outcome_line(first)
+    if results == {Result.DELIVERED}:
         backends = list(dict.fromkeys(_backend(path) for path in trace.paths))
-        return f"delivered, {len(trace.paths)} ways: " + "; ".join(backends)
+        return "delivered: " + "; ".join(backends)
     parts = [
         f"{share_text(path)} {outcome_text(path.outcome)}".strip() + f" ({_backend(path)})"
         for path in trace.paths
     ]
     return "it depends: " + "; ".join(dict.fromkeys(parts))
+
+
+def delivered_text(outcome: Outcome) -> str:
+    """``delivered to pod shop/cart-v2 through Service shop/cart:80``; why, where no pod is known."""
+    if not outcome.pods:
+        return outcome_line(outcome)
+    first = outcome.pods[0]
+    more = len(outcome.pods) - 1
+    pods = f"{first.namespace}/{first.name}" + (f" or {more} more" if more else "")
+    backend = outcome.backend
+    via = f" through {named(backend.service)}" if backend and backend.service else ""
+    port = f" port {backend.port}" if via and backend and backend.port else ""
+    return clean(f"delivered to pod {pods}{via}{port}")
 
 
 def _backend(path: PathTaken) -> str:

@@ -22,12 +22,13 @@ from kgdiag.graph.core import (
 )
 from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
+from kgdiag.model.finding import Command
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Listener, Peer, Proxy
 from kgdiag.model.read import Origin
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Act, Backend, Outcome, PathTaken, Question, Result, Trace
-from kgdiag.trace import assumed, ingress, losers, network, openshift
+from kgdiag.trace import assumed, curl, ingress, losers, network, openshift
 from kgdiag.trace.envoy import HTTP_ALPN, MESH_HTTP_ALPN, MESH_TCP_ALPN, Hello
 from kgdiag.trace.flow import Branch, Flow, Notes, Target
 from kgdiag.trace.question import certificate, is_ip, is_tls, split_port
@@ -74,11 +75,16 @@ def first_flow(question: Question, source: Obj | None) -> Flow:
     return Flow(question.request, layers, source, peer)
 
 
-def _finished(question: Question, found: Iterable[tuple[Ref, list[Branch]]], notes: Notes) -> Trace:
+def _finished(
+    question: Question,
+    found: Iterable[tuple[Ref, list[Branch]]],
+    notes: Notes,
+    verify: tuple[Command, ...] = (),
+) -> Trace:
     paths: list[PathTaken] = []
     for entry, branches in found:
         paths += [PathTaken(entry, branch.weight, branch.hops, branch.outcome) for branch in branches]
-    return Trace(question, tuple(paths), notes=tuple(notes.texts))
+    return Trace(question, tuple(paths), notes=tuple(notes.texts), verify=verify)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,31 @@ class _Tracer:
             found = self._via(client) if self.question.via else self._by_address(client)
         except _NotYet:
             return Trace(self.question, ())
-        return _finished(self.question, _labelled(found), self.notes)
+        ways = _labelled(found)
+        return _finished(self.question, ways, self.notes, tuple(self._request(client, ways)))
+
+    def _request(self, client: _Client, found: list[tuple[Ref, list[Branch]]]) -> Iterator[Command]:
+        """How a person sends the request from outside, to each entry that it has."""
+        if client.inside or client.pod is not None or self.world.lacking:
+            return
+        for entry, ways in found[:3]:
+            known = [way for way in ways if way.outcome.result in (Result.DELIVERED, Result.REFUSED)]
+            first = next((hop.object for way in known for hop in way.hops[:1]), None)
+            if first is None:
+                continue
+            is_service = (first.group, first.kind) == kinds.SERVICE.key
+            service = self.world.get(kinds.SERVICE, first.namespace, first.name) if is_service else None
+            if service is None and entry.kind not in ("Route", "Ingress"):
+                continue
+            command = curl.request(self.question, service, self._port(), known)
+            if command is not None:
+                yield command
+
+    def _port(self) -> int:
+        """The port that is connected to: of ``--via svc/NAME:PORT``, else the URL's."""
+        word, _, name = self.question.via.partition("/")
+        named = split_port(name, self.question.via)[1] if word == "svc" else None
+        return named or self.question.port
 
     # -- objects that the question names ---------------------------------------------------------------
 
@@ -237,13 +267,30 @@ class _Tracer:
             return self._own_way(client, host)
         wanted = self.question.request.host or (self.question.sni or host)
         found = self._by_host(wanted) or self._by_load_balancer(host)
+        if found and client.inside and not is_ip(host):
+            self.notes.add(
+                f"{host} is no name of the cluster's DNS: in a pod it resolves only where the DNS outside of "
+                "the cluster has it"
+            )
         if found:
             return found
         at = Ref("", "Host", "", host)
         reason = f"nothing in the cluster takes {wanted}: no Gateway, Route, Ingress or Service has that host"
+        if port in _NODE_PORTS:
+            reason += f", and {self._node_ports(port)}"
         return [
             (at, [Branch(1.0, (), Outcome(Result.UNKNOWN, f"{reason}; where it resolves to is not known"))])
         ]
+
+    def _node_ports(self, port: int) -> str:
+        """That a node port is none, with those that there are."""
+        used = [
+            f"{s.namespace}/{s.name} {p.port}:{p.node_port}"
+            for s in self.world.all(kinds.SERVICE)
+            for p in service_ports(s)
+            if p.node_port
+        ]
+        return f"no Service has nodePort {port} (there are {', '.join(used[:8]) or 'none'})"
 
     def _by_cluster_name(self, client: _Client, host: str) -> list[tuple[Ref, list[Branch]]]:
         target = self._cluster_target(host, client.namespace)
@@ -307,17 +354,11 @@ class _Tracer:
         for service in self.world.all(kinds.SERVICE):
             for declared in service_ports(service):
                 if declared.node_port == port:
-                    return [(service.ref, self._at_node(service, declared.port, node))]
+                    ways = self._at_node(service, declared.port, node)
+                    return [(service.ref, [_by_node(port, way) for way in ways])]
         if node is None:
             return []
-        used = [
-            f"{s.name}:{p.node_port}"
-            for s in self.world.all(kinds.SERVICE)
-            for p in service_ports(s)
-            if p.node_port
-        ]
-        reason = f"no Service has nodePort {port} (there are {', '.join(used[:8]) or 'none'})"
-        return [(node.ref, self.walk.refused(self.flow, node.ref, reason))]
+        return [(node.ref, self.walk.refused(self.flow, node.ref, self._node_ports(port)))]
 
     def _at_node(self, service: Obj, port: int, node: Obj | None) -> list[Branch]:
         """To a node's port; with externalTrafficPolicy Local only to the node's own endpoints."""
@@ -597,6 +638,16 @@ class _Tracer:
 
 
 _GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+
+
+def _by_node(port: int, way: Branch) -> Branch:
+    """The way with the node port that leads to it."""
+    if not way.hops or way.hops[0].action is not Act.SELECTS:
+        return way
+    first = way.hops[0]
+    words = f"nodePort {port} on every node; "
+    first = replace(first, detail=words + first.detail, brief=words + first.brief if first.brief else "")
+    return replace(way, hops=(first, *way.hops[1:]))
 
 
 class _NotYet(Exception):  # noqa: N818 -- no error: the World is asked for more first

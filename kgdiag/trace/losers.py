@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
 
 from kgdiag.model.proxy import Excluded, FilterChain, Listener, Route, RouteConfig, VirtualHost
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Rejected, Request
 from kgdiag.trace.envoy import find_virtual_host, without_port
 from kgdiag.trace.match import miss
+from kgdiag.trace.question import is_ip
 
 MOST = 12
 _MOST_HOSTS = 20_000
@@ -37,7 +39,18 @@ def hint(candidates: Sequence[Rejected]) -> str:
     if not near:
         return ""
     rule = f" {near[0].rule}" if near[0].rule else ""
-    return f"the nearest is {near[0].object}{rule}: {near[0].reason}"
+    return f"{near[0].object}{rule}: {near[0].reason}"
+
+
+def no_host(at: Ref, host: str, config: RouteConfig) -> str:
+    """What would give a Gateway a route for a host, where no object comes near."""
+    if at.kind != "Gateway":
+        return ""
+    if is_ip(host) and (names := [one for one in nearest_hosts(config, host) if "*" not in one]):
+        return f"send the Host that is meant, as in curl -H 'Host: {names[0]}'"
+    if at.group == "networking.istio.io":
+        return f"give a VirtualService the host {host} and {at.namespace}/{at.name} in spec.gateways"
+    return f"attach an HTTPRoute with hostname {host} to {at}"
 
 
 def excluded(items: Iterable[Excluded]) -> Iterator[Rejected]:
@@ -81,21 +94,32 @@ def other_hosts(config: RouteConfig, authority: str, chosen: VirtualHost | None)
     for at, virtual_host in enumerate(config.virtual_hosts):
         if virtual_host is chosen or virtual_host.origin is None or at > _MOST_HOSTS:
             continue
-        near = min((_distance(host, domain.lower()) for domain in virtual_host.domains), default=9)
+        names = sorted((_distance(host, domain.lower()), domain) for domain in virtual_host.domains)
+        near = names[0][0] if names else 9
         if near <= 4 or chosen is None:
-            domains = ", ".join(virtual_host.domains[:3])
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             ref, part = virtual_host.origin.ref, virtual_host.origin.part
-            reason = f"{_how(near)}: it takes {domains}, the request's Host is {host}"
+            reason = f"it is for Host {names[0][1] if names else 'none'}{more}, not {host}{_how(near)}"
             yield Rejected(ref, part, reason, min(near, 5))
+
+
+def nearest_hosts(config: RouteConfig, host: str) -> list[str]:
+    """The domains of a route config, the most like the host first."""
+    names = (name for one in config.virtual_hosts[:_MOST_HOSTS] for name in one.domains)
+    return sorted(dict.fromkeys(names), key=lambda name: (_distance(host, name.lower()), name))
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two labels are one name written differently."""
+    return SequenceMatcher(None, one, other).ratio() >= 0.6
 
 
 def _how(distance: int) -> str:
     return {
-        0: "the port in Host is compared",
-        1: "the host differs in one label",
-        2: "the host lacks or has labels",
-        3: "another host of the same domain",
-    }.get(distance, "another host")
+        0: ": the port in Host is compared",
+        1: ": it differs in one label",
+        2: ": labels at the end are missing",
+    }.get(distance, "")
 
 
 def _distance(host: str, domain: str) -> int:
@@ -103,10 +127,12 @@ def _distance(host: str, domain: str) -> int:
     if without_port(domain) == host:
         return 0
     ours, theirs = host.split("."), domain.split(".")
-    if len(ours) == len(theirs) and sum(a != b for a, b in zip(ours, theirs, strict=True)) == 1:
+    other = [pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]]
+    same = len(ours) > 2 or ours[0] == theirs[0]
+    if len(ours) == len(theirs) and len(other) == 1 and (same or _alike(*other[0])):
         return 1
     short, long = sorted((ours, theirs), key=len)
-    if len(short) != len(long) and (long[: len(short)] == short or long[-len(short) :] == short):
+    if len(short) != len(long) and long[: len(short)] == short:
         return 2
     if len(short) > 2 and ours[-2:] == theirs[-2:]:
         return 3

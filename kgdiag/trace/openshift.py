@@ -19,7 +19,7 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Endpoint, Health, Peer
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Act, Backend, Hop, Rejected
-from kgdiag.trace import losers, network, verify
+from kgdiag.trace import brief, losers, network, verify
 from kgdiag.trace.envoy import Hello
 from kgdiag.trace.flow import Branch, Flow, Front, behind, scaled
 
@@ -177,7 +177,13 @@ def _onward(walk: Walker, route: Obj, flow: Flow, rejected: Sequence[Rejected], 
         route.evidence("spec.port.targetPort"),
         route.evidence("spec.tls"),
     )
-    hop = verify.with_commands(Hop(route.ref, Act.MATCHES, detail, evidence, losers.nearest(rejected)))
+    words = how.partition(" by server name ")
+    short = f"{''.join(words[:2]).rstrip()}; targetPort {target or 'any'}"
+    if route.text("spec.path"):
+        short = f"path {route.text('spec.path')}; {short}"
+    hop = verify.with_commands(
+        Hop(route.ref, Act.MATCHES, detail, evidence, losers.nearest(rejected), brief=short)
+    )
     termination = route.text("spec.tls.termination")
     http = termination != "passthrough"
     flow = flow.to(
@@ -271,6 +277,7 @@ def _to_service(
         detail,
         network.service_evidence(service, port),
         tuple(network.unready([o for _, o in found])),
+        brief=f"the router sends to the pods themselves: {brief.endpoints(endpoints, service.namespace)}",
     )
     flow = flow.to(backend=Backend(ref, port.port), declared=network.declared_protocol(port))
     if termination == "reencrypt":

@@ -22,10 +22,11 @@ from kgdiag.model.proxy import (
     Listener,
     Origin,
     Proxy,
+    TlsMode,
 )
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Act, Backend, Hop, Outcome, Rejected, Request, Result, Truth
-from kgdiag.trace import assumed, losers, network, verify
+from kgdiag.trace import assumed, brief, losers, network, verify
 from kgdiag.trace.envoy import (
     find_chain,
     grpc_status,
@@ -230,7 +231,7 @@ class Walker:
         serving = ready or [one for one in found if one.health is Health.DRAINING]
         if not serving:
             return self._no_endpoints(service, declared, found, flow)
-        unapplied = network.unapplied(self.world, service) if flow.front == Front() else ()
+        unapplied = tuple(network.unapplied(self.world, service)) if flow.front == Front() else ()
         hop = Hop(
             service.ref,
             Act.SELECTS,
@@ -239,8 +240,12 @@ class Walker:
             f"; {network.describe(self.world, serving)}{self._policies(service)}",
             network.service_evidence(service, declared),
             losers.nearest((*network.unready(found), *unapplied)),
+            brief=f"port {declared.port}: {'kube-proxy shares evenly between' if len(serving) > 1 else 'to'} "
+            f"{brief.endpoints(serving, service.namespace)}{self._policies(service)}",
         )
-        return behind([verify.with_commands(hop)], self.spread(serving, flow, service))
+        ways = self.spread(serving, flow, service)
+        outside = [one.object for one in unapplied if flow.source is None]
+        return behind([verify.with_commands(hop)], _blaming(outside, ways))
 
     def _policies(self, service: Obj) -> str:
         notes = []
@@ -260,6 +265,7 @@ class Walker:
             f"ExternalName: DNS answers with {name}; the port stays {port} and Host stays "
             f"{flow.request.authority}",
             (service.evidence("spec.externalName"),),
+            brief=f"ExternalName {name}: port {port} and Host {flow.request.authority} stay as they are",
         )
         onward = self.host(name, port, flow)
         if onward is None:
@@ -333,6 +339,7 @@ class Walker:
             Act.SELECTS,
             f"port {declared.port} → targetPort {declared.target} of the gateway {pod.ref}, assumed",
             network.service_evidence(service, declared),
+            brief=f"port {declared.port} leads to port {declared.target} of its gateway pods (assumed)",
         )
         return behind([verify.with_commands(hop)], self.arrive(pod, declared.target, flow))
 
@@ -554,7 +561,9 @@ class Walker:
             what = "plaintext" if flow.request.is_http else "bytes without TLS"
         else:
             what = f"TLS with server name {sni}" if sni else "TLS without server name"
-        reason = f"no filter chain of {listener.name} takes {what}: the connection is closed"
+        where = f"port {port} of {proxy.pod}"
+        wanted = _wanted(listener, bool(flow.layers))
+        reason = f"the client sends {what}, and {where} takes {wanted}: the connection is closed"
         if inbound is not None and not flow.layers:
             reason = f"{proxy.pod} takes mutual TLS only on port {port}, and the client sends plaintext"
         origin = _first(
@@ -570,16 +579,44 @@ class Walker:
             rejected=(*losers.other_chains(listener, None, sni), *losers.excluded(listener.excluded)),
             truth=proxy.truth,
             blame=tuple(dict.fromkeys(o.ref for o in listener.origins)) or (proxy.pod,),
-            fix=_speak(flow, sni, inbound is not None),
+            fix=_speak(flow, sni, listener, inbound is not None),
         )
 
 
-def _speak(flow: Flow, sni: str | None, sidecar: bool) -> str:
+def _blaming(objects: Sequence[Ref], ways: list[Branch]) -> list[Branch]:
+    """The ways with objects that have to do with how they end, besides those that decided it."""
+    if not objects:
+        return ways
+    return [replace(way, outcome=replace(way.outcome, blame=(*way.outcome.blame, *objects))) for way in ways]
+
+
+def _wanted(listener: Listener, tls: bool) -> str:
+    """What a listener's filter chains take, of a client that sends TLS or does not."""
+    if tls:
+        names = list(dict.fromkeys(name for chain in listener.chains for name in chain.match.server_names))
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"server names {', '.join(names[:3])}{more} only" if names else "no TLS"
+    mesh = any(chain.tls.mode is TlsMode.MESH for chain in listener.chains)
+    return "the mesh's mutual TLS only" if mesh else "TLS only"
+
+
+def _speak(flow: Flow, sni: str | None, listener: Listener, sidecar: bool) -> str:
     """What a client would have to do to find a filter chain."""
     if flow.layers:
         return f"send a server name that is served there instead of {sni or 'none'}, or add it to the hosts"
+    mesh = any(chain.tls.mode is TlsMode.MESH for chain in listener.chains)
+    if mesh and flow.cluster == "PassthroughCluster":
+        return (
+            f"give the mesh a VirtualService with host {flow.request.host}, gateways: [mesh] and a Service "
+            "of the mesh as its destination; without one the sidecar passes the connection on as it is"
+        )
     if sidecar:
         return "give the client a sidecar, or let PeerAuthentication be PERMISSIVE for this port"
+    if mesh:
+        return (
+            "give the client a sidecar, or open a server with protocol HTTP for clients outside of the mesh "
+            "(a Gateway, a Service that leads to its port, and a VirtualService bound to it)"
+        )
     return "speak TLS to this port (https, or a DestinationRule with tls), or open a plaintext server on it"
 
 

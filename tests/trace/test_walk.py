@@ -155,7 +155,7 @@ def test_no_listener_is_refused() -> None:
     path = only(ask(refused))
     assert (path.outcome.result, path.outcome.status, path.outcome.flag) == (Result.REFUSED, None, None)
     assert "nothing listens on port 8080" in path.outcome.reason
-    assert path.outcome.fix == "the nearest is Gateway infra/gw servers[0]: skipped"
+    assert path.outcome.fix == "Gateway infra/gw servers[0]: skipped"
     assert path.hops[-1].rejected[0].reason == "skipped" and path.outcome.blame[0] == GATEWAY
 
 
