@@ -43,7 +43,7 @@ from kgdiag.model.proxy import (
 from kgdiag.model.read import Origin as Source
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Act, Backend, Hop, Rejected, Request
-from kgdiag.trace import losers, network, verify
+from kgdiag.trace import brief, losers, network, verify
 from kgdiag.trace.envoy import (
     HTTP_ALPN,
     MESH_H2_ALPN,
@@ -85,7 +85,7 @@ _PLAIN = "let the client speak plaintext to this port (http, or tls.mode DISABLE
 _SECURE = "let the client speak TLS to this port (https, or a DestinationRule with tls), or serve plaintext"
 # What Envoy's codecs take for a Host. Source: nghttp2_check_authority.
 _AUTHORITY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:\[\]%@]+")
-_NAMED = 6  # as many domains as a sentence takes
+_NAMED = 3  # as many domains as a sentence takes
 
 
 class Passage:
@@ -201,15 +201,41 @@ class Passage:
             *losers.other_chains(self.listener, self.chain, self.sni),
             *losers.excluded(self.listener.excluded),
         )
+        at = self.at
+        if self.inbound is not None and (at.group, at.kind) == ("", "Service"):
+            at = self.proxy.pod  # nothing but the pod's own sidecar decides here
         hop = Hop(
-            self.at,
+            at,
             Act.ACCEPTS,
             "; ".join([*parts, *self.remarks]),
             (*evidence, *self.chain.tls.evidence),
             losers.nearest(rejected),
             self.proxy.truth,
+            brief="; ".join([self._accept_brief(at, origins), *self.remarks]),
         )
-        return verify.with_commands(hop, self.proxy, "listener", port=self.port)
+        number = 15006 if self.inbound is not None else self.port
+        return verify.with_commands(hop, self.proxy, "listener", port=number)
+
+    def _accept_brief(self, at: Ref, others: set[Ref]) -> str:
+        """``listens on port 8443 of pod gw-1 (spec.servers[0], 443): TLS ends here (SIMPLE)``."""
+        pod = self.proxy.pod
+        mine = at == pod
+        if self.outbound:
+            return f"{'its sidecar' if mine else f'the sidecar of {pod.name}'} takes the connection"
+        evidence = self.chain.tls.evidence
+        mode = brief.tls_mode(self.chain.tls.mode, evidence)
+        if self.inbound is not None:
+            who = "its sidecar" if mine else f"the sidecar of pod {brief.pod_name(pod, at.namespace)}"
+            mode = f"{mode}, as this demands" if not mine and self.chain.tls.mode is TlsMode.MESH else mode
+            return f"{who} takes port {self.port}: {mode}"
+        origin = self.chain.origin
+        part = brief.server(origin.part, self.port, origin.evidence) if origin and origin.part else ""
+        text = f"listens on port {self.port} of pod {brief.pod_name(pod, at.namespace)}"
+        text += f" by {part}: {mode}" if part else f": {mode}"
+        if others:
+            shown = ", ".join(f"{one.namespace}/{one.name}" for one in sorted(others)[:3])
+            text += f"; {shown} share{'s' if len(others) == 1 else ''} the port"
+        return text
 
     # -- TCP -------------------------------------------------------------------------------------------
 
@@ -427,19 +453,17 @@ class Passage:
         request = flow.request
         rejected: list[Rejected] = []
         if host is None:
-            names = [name for one in config.virtual_hosts for name in one.domains]
-            more = ", …" if len(names) > _NAMED else ""
-            there = f" (it has {', '.join(names[:_NAMED])}{more})" if names else ""
-            reason = f"no virtual host of {config.name} has {request.authority}{there}"
+            names = losers.nearest_hosts(config, request.host)
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            there = f"; its hosts are {', '.join(names[:_NAMED])}{more}" if names else ""
+            reason = f"nothing on port {self.port} ({config.name}) has Host {request.authority}{there}"
         else:
             asked = f"{request.method} {request.target}"
-            reason = (
-                f"{config.name} has {request.authority} ({host.name}), and none of its routes takes {asked}"
-            )
+            reason = f"Host {request.authority} is served, and none of its routes takes {asked}"
             rejected += losers.earlier_routes(host.routes, None, request)
             rejected += losers.excluded(host.excluded)
             if not host.routes:
-                reason = f"{config.name} has no routes for {request.authority}"
+                reason = f"there are no routes for Host {request.authority}"
         rejected += losers.excluded(config.excluded_for(request.host))
         rejected += losers.other_hosts(config, request.authority, host)
         rejected += losers.excluded(config.excluded)
@@ -460,7 +484,7 @@ class Passage:
                 blame=blame,
                 truth=self.proxy.truth,
                 evidence=origin.evidence if origin else (),
-                fix=losers.hint(ordered),
+                fix=losers.hint(ordered) or ("" if host else losers.no_host(at, request.host, config)),
             ),
             "route",
             name=config.name,
@@ -509,8 +533,10 @@ class Passage:
             route.origin.evidence if route.origin else (),
             rejected,
             self.proxy.truth,
+            brief="; ".join([self._match_brief(route, at, domain, flow), *self.remarks]),
         )
-        hop = verify.with_commands(hop, self.proxy, "route", name=config.name)
+        proven = f"{at.name}.{at.namespace}" if at.kind == "VirtualService" else config.name
+        hop = verify.with_commands(hop, self.proxy, "route", name=config.name, proven=proven)
         levels = (config, host, route)
         preflight = self._preflight(route, flow, at)
         if preflight and connections.cors_first:
@@ -529,6 +555,14 @@ class Passage:
                 ways = preflight or self._act(levels, route, flow, tls, at)
             branches += scaled(left, ways)
         return behind([hop], branches)
+
+    def _match_brief(self, route: Route, at: Ref, domain: str, flow: Flow) -> str:
+        """Which of an object's rules takes the request; of what no object decided, why not."""
+        if at == self.proxy.pod:
+            return f"the mesh knows no host {flow.request.host} on port {self.port}"
+        if (at.group, at.kind) == ("", "Service"):
+            return "no VirtualService has this host: straight to the Service"
+        return brief.matches(route, flow.request, domain)
 
     def _said(self) -> Sequence[str]:
         return ()
@@ -688,7 +722,13 @@ class Passage:
         parts += [f"header {name}: {value}" for name, value in new]
         evidence = route.origin.evidence if route.origin else ()
         return Hop(
-            at, Act.REWRITES, "; ".join(parts) or "headers", evidence, truth=self.proxy.truth, request=after
+            at,
+            Act.REWRITES,
+            "; ".join(parts) or "headers",
+            evidence,
+            truth=self.proxy.truth,
+            request=after,
+            brief=brief.rewrites(before, after),
         )
 
     def _routes(self, share: WeightedCluster, total: int, route: Route | None) -> Hop:
@@ -707,7 +747,16 @@ class Passage:
         if route is not None and route.mirrors:
             extra.append("mirrored to " + ", ".join(one.cluster for one in route.mirrors))
         detail = f"{part}to cluster {share.cluster}{weight}" + "".join(f"; {one}" for one in extra)
-        hop = Hop(at, Act.ROUTES, detail, origin.evidence if origin else (), truth=self.proxy.truth)
+        said = [one for one in extra if not one.startswith("retries")]
+        short = brief.destination(share.cluster, self.proxy.cluster(share.cluster)) + weight
+        hop = Hop(
+            at,
+            Act.ROUTES,
+            detail,
+            origin.evidence if origin else (),
+            truth=self.proxy.truth,
+            brief="; ".join([short, *said]),
+        )
         return verify.with_commands(hop, self.proxy, "cluster", name=share.cluster)
 
     # -- clusters --------------------------------------------------------------------------------------
@@ -841,9 +890,10 @@ class Passage:
             _cluster_ref(cluster, self.proxy.pod),
             Act.FORWARDS,
             f"cluster {cluster.name} sends to the address that the client meant, {target.host}:{target.port}"
-            f", in {'TLS' if cluster.tls not in (ClientTls.PLAIN, ClientTls.AUTO) else 'plaintext'}",
+            f", in {self._spoken(cluster)}",
             truth=self.proxy.truth,
             request=flow.request,
+            brief=f"to {target.host}:{target.port}, in {self._spoken(cluster)}",
         )
         if not (cluster.endpoints and cluster.tls is ClientTls.AUTO):
             return behind([hop], self.walk.deliver(target, self._secured(cluster, flow, None, http)))
@@ -856,6 +906,10 @@ class Passage:
         return behind(
             [hop], self._fan_out(cluster, [replace(one, port=target.port) for one in endpoints], flow, http)
         )
+
+    @staticmethod
+    def _spoken(cluster: Cluster) -> str:
+        return "plaintext" if cluster.tls in (ClientTls.PLAIN, ClientTls.AUTO) else "TLS"
 
     def _endpoints(
         self, cluster: Cluster, own: Flow, onward: Flow, action: Forward | None, http: bool
@@ -940,7 +994,15 @@ class Passage:
         detail = f"{network.describe(self.walk.world, usable)}; {how}"
         evidence = tuple(item for origin in cluster.origins for item in origin.evidence)
         rejected = (*network.unready(all_), *losers.excluded(cluster.excluded))
-        hop = Hop(at, Act.FORWARDS, detail, evidence, losers.nearest(rejected), self.proxy.truth)
+        hop = Hop(
+            at,
+            Act.FORWARDS,
+            detail,
+            evidence,
+            losers.nearest(rejected),
+            self.proxy.truth,
+            brief=f"to {brief.endpoints(usable, at.namespace)}, in {how}",
+        )
         return verify.with_commands(hop, self.proxy, "endpoint", name=cluster.name)
 
     @staticmethod
