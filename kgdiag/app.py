@@ -279,7 +279,7 @@ def locate(session: Session, name: str, early: Early | None = None) -> Obj:
         namespace, wanted = asked.places[0]
         if session.world.missing(kind, namespace, wanted) is Missing.UNREADABLE:
             reads = [read for read in session.world.gaps() if read.need.kind == kind]
-            why = reads[0].message if reads else "the read failed"
+            why = reads[-1].message if reads else "the read failed"  # the narrowest of them
             raise ReadFailed(f"{kind} {wanted} could not be read: {why}", subject=name)
     raise ask(session.source, session.world, lambda world: names.not_found(world, asked))
 
