@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from kgdiag.dialects.gateway_api.attach import routes_of
 from kgdiag.dialects.gateway_api.listeners import listener_states
 from kgdiag.dialects.gateway_api.provider import Place, Provider, providers
-from kgdiag.dialects.istio.mesh import is_gateway_pod
+from kgdiag.dialects.istio.mesh import is_gateway_pod, proxy_env
 from kgdiag.dialects.istio.servers import NO_TRANSLATION, Server, Target
 from kgdiag.explain.words import absent, named
 from kgdiag.graph.core import service_ports, services_of
@@ -92,8 +92,10 @@ def _istio(world: World, pod: Obj) -> Front:
     for port in whole.ports:
         for server in whole.servers[port]:
             target = whole.translated.get(server.key)
+            routes = bound.get(server.name, ())
+            lost = _silent(pod, server, port.number, routes)
             decided = _decided(world, pod, server, target)
-            openings.append(_opening(server, port.number, decided, bound.get(server.name, ()), target))
+            openings.append(_opening(server, port.number, decided, routes, target, lost))
     for skipped in whole.skipped:
         openings.append(_opening(skipped.server, skipped.port, "", (), None, skipped.reason))
     unknown = next(
@@ -107,6 +109,21 @@ def _istio(world: World, pod: Obj) -> Front:
     refs = tuple(dict.fromkeys(item.gateway for item in openings))
     openings.sort(key=lambda item: (item.port, bool(item.lost), item.gateway, item.part))
     return Front(pod, "istio", tuple(openings), refs, unknown, "VirtualService")
+
+
+def _silent(pod: Obj, server: Server, port: int, routes: Sequence[Obj]) -> str:
+    """Why a server that istiod takes in opens no listener all the same.
+
+    Source: istio pilot/pkg/networking/core/gateway.go buildGatewayListeners: ports below 1024 are left out
+    for unprivileged pods; servers for TCP and TLS listen only where a route gives them a filter chain.
+    """
+    if port < 1024 and proxy_env(pod).get("ISTIO_META_UNPRIVILEGED_POD", "").lower() in ("1", "t", "true"):
+        return f"the pod is unprivileged, so istiod leaves port {port} out"
+    if server.is_http_server or (server.mode == "AUTO_PASSTHROUGH" and server.tls is not None):
+        return ""
+    if any(item.items("spec.tls") or item.items("spec.tcp") for item in routes):
+        return ""
+    return f"no VirtualService with tls or tcp routes is bound, and {server.protocol} listens only with one"
 
 
 def _opening(

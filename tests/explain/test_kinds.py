@@ -185,6 +185,22 @@ def test_istio_gateway_without_pods() -> None:
     assert "none in these files" in some.summary
 
 
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("{port: {number: 9000, name: tcp, protocol: TCP}, hosts: ['*']}", "listens only with one"),
+        ("{port: {number: 81, name: http, protocol: HTTP}, hosts: ['*']}", "unprivileged"),
+    ],
+)
+def test_servers_that_open_nothing(server: str, why: str) -> None:
+    port = '  - {port: {number: 8081, name: http, protocol: HTTP}, hosts: ["*"]}'
+    text = KUBEFLOW.replace(port, f"  - {server}")
+    env = '{name: ISTIO_META_UNPRIVILEGED_POD, value: "true"}'
+    text = text.replace("args: [proxy, router],", f"args: [proxy, router], env: [{env}],")
+    found = explained(text, kinds.ISTIO_GATEWAY, "knative-local-gateway", "knative-serving")
+    assert why in table(found, "Servers")[0]["listens on"]
+
+
 def test_virtual_service() -> None:
     found = shop(kinds.VIRTUAL_SERVICE, "web")
     rows = table(found, "http routes, tried in this order")
