@@ -9,9 +9,11 @@ import typer
 from typer.exceptions import TyperException
 
 from kgdiag import __version__
+from kgdiag.cli.logs import register as register_logs
 from kgdiag.cli.options import FailOn, Format, Grouping, Level, Reading, TruthOf, reads
 from kgdiag.cli.output import print_answer, say, write
 from kgdiag.errors import KgdiagError, UsageError
+from kgdiag.report.escape import clean
 
 app = typer.Typer(
     name="kgdiag",
@@ -25,6 +27,7 @@ snapshot_app = typer.Typer(
     rich_markup_mode=None, help="Keep what was read, to be looked at later.", no_args_is_help=True
 )
 app.add_typer(snapshot_app, name="snapshot")
+register_logs(app)
 
 
 def run(argv: list[str]) -> int:
@@ -70,7 +73,7 @@ def explain(
     """
     from kgdiag import app as application
 
-    session = _session(reading)
+    session = open_session(reading)
     return _finish(application.explain(session, name, fail_on=_severity(reading.fail_on)), reading)
 
 
@@ -133,7 +136,7 @@ def trace(
         question = asked(namespace=reading.namespace or "default")
         return _finish(application.trace_dump(question, fail_on=_severity(reading.fail_on)), reading)
     asked(namespace="default")  # a bad URL is said before a cluster is asked
-    session = _session(reading, ask_proxies=truth is not TruthOf.INTENT)
+    session = open_session(reading, ask_proxies=truth is not TruthOf.INTENT)
     question = asked(namespace=session.namespace)
     answer = application.trace(session, question, fail_on=_severity(reading.fail_on), truth=truth.value)
     return _finish(answer, reading)
@@ -209,10 +212,10 @@ def check(
 
         write(render_role(prepared.rules))
         return 0
-    checked = checking.check(_session(reading), objects or [], options, prepared)
+    checked = checking.check(open_session(reading), objects or [], options, prepared)
     if not reading.quiet:
         for words in (*checked.words, *(checked.details if reading.verbose else ())):
-            say(words)
+            say(clean(words))
     return _finish(checked.answer, reading)
 
 
@@ -251,7 +254,7 @@ def proxy(
     narrow = Narrow(listener, host, path)
     fail_on = _severity(reading.fail_on)
     if name:
-        session = _session(reading, ask_proxies=True)
+        session = open_session(reading, ask_proxies=True)
         return _finish(proxying.show(session, name, narrow, fail_on=fail_on), reading)
     if not reading.filename or len(reading.filename) != 1:
         raise UsageError("whose proxy?", hint="name a pod, or one config dump with -f FILE")
@@ -276,7 +279,7 @@ def snapshot_save(
     """Read everything that kgdiag asks about into one compressed file, without any Secret's values."""
     from kgdiag import app as application
 
-    session = _session(reading, ask_proxies=proxies)
+    session = open_session(reading, ask_proxies=proxies)
     said = application.save_snapshot(session, file, force=force, proxies=proxies)
     if not reading.quiet:
         say(said.words)
@@ -304,7 +307,8 @@ def version() -> int:
     return 0
 
 
-def _session(reading: Reading, *, ask_proxies: bool = False):  # type: ignore[no-untyped-def]
+def open_session(reading: Reading, *, ask_proxies: bool = False):  # type: ignore[no-untyped-def]
+    """The files or the cluster that the options name."""
     from kgdiag import app as application
 
     if reading.filename:

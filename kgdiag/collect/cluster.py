@@ -91,7 +91,7 @@ class Cluster:
 
     def catalogue(self) -> Catalogue:
         """What the server serves. Raises ConnectionFailed."""
-        self._require_contact()
+        self.require_contact()
         return self._catalogue
 
     def read(self, needs: list[Need]) -> list[Read]:
@@ -100,7 +100,7 @@ class Cluster:
         for need in needs:
             if need not in jobs:
                 jobs[need] = self._workers.submit(self._read, need)
-        self._require_contact()
+        self.require_contact()
         return [jobs[need].result() for need in needs]
 
     def close(self) -> None:
@@ -109,8 +109,8 @@ class Cluster:
 
     # --- the server as a whole ----------------------------------------------------------------------------
 
-    def _require_contact(self) -> None:
-        """Wait for discovery, the first answer of the server; ConnectionFailed where it was none."""
+    def require_contact(self) -> None:
+        """Wait for discovery, the first answer of the server; raises ConnectionFailed where it was none."""
         # Name resolution knows no time limit, so the waiting has its own, a little longer than the request's.
         limit = None if self.timeout is None else self.timeout + 0.5
         where = self.connection

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -30,7 +30,12 @@ Query = Sequence[tuple[str, str]]
 
 
 class GetFailed(Exception):  # noqa: N818 -- reads as what happened
-    """A request that got no answer; the text says why in the words of whoever refused."""
+    """A request that got no answer; the text says why in the words of whoever refused.
+
+    ``status`` is that of an answer that refuses, 0 where there was none.
+    """
+
+    status: int = 0
 
 
 class Unreachable(GetFailed):
@@ -158,6 +163,38 @@ class Http:
         )
         reply: Reply = retrying(self._once, path, query, accept, deadline)
         return reply
+
+    def lines(self, path: str, query: Query = (), *, accept: str) -> Iterator[bytes]:
+        """GET what has no end, line by line as it comes, without a time limit on its pauses; ends where the
+        server ends it. Raises GetFailed, with the status as ``status`` where the server refuses."""
+        url = f"{self.server}{path}?{urlencode(query)}"
+        headers = self._headers()
+        headers["Accept"] = accept
+        self.statistics.add(path=url.removeprefix(self.server))
+        try:
+            response = self._pool.request(
+                "GET",
+                url,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=None),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            if response.status != 200:
+                message = Reply(response.status, {}, response.read(1 << 16)).error()[0]
+                failed = GetFailed(message)
+                failed.status = response.status
+                raise failed
+            rest = b""
+            while piece := response.read1(1 << 16):
+                *whole, rest = (rest + piece).split(b"\n")
+                yield from whole
+                rest = rest[-(1 << 20) :]
+            if rest:
+                yield rest
+        except (failures.HTTPError, OSError, ValueError) as error:
+            raise _explained(error, Deadline(None)) from error
 
     def headers(self) -> urllib3.HTTPHeaderDict:
         """The headers that say who asks, as they go out with every request."""

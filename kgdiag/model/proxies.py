@@ -51,6 +51,15 @@ def admin_of(pod: Obj) -> Admin | None:
     return None
 
 
+def envoy_container(pod: Obj) -> str:
+    """The name of the container that runs a pod's Envoy, whose log is its access log; ``""`` without one."""
+    admin = admin_of(pod)
+    if admin is None:
+        return ""
+    names = [str(container.get("name")) for container in pod.maps("spec.containers")]
+    return admin.agent or next((name for name in names if name in _ENVOYS), "")
+
+
 def is_gateway(pod: Obj) -> bool:
     """Whether a pod's Envoy is a gateway (or waypoint) and not a sidecar, by its containers."""
     admin = admin_of(pod)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kgdiag.app import Answer
 from kgdiag.errors import UsageError
 from kgdiag.model.report import Report
+from kgdiag.traffic.model import Requests
 
 FORMATS = ("text", "wide", "json", "yaml", "markdown", "mermaid", "sarif", "junit")
 
@@ -19,6 +20,16 @@ def render(answer: Answer, output: str, *, width: int = 80, color: bool = False)
         from kgdiag.report.data import render_yaml
 
         return render_yaml(answer)
+    if isinstance(answer.body, Requests):
+        from kgdiag.report import requests
+
+        if output == "markdown":
+            return requests.render_markdown(answer, answer.body)
+        if output not in ("text", "wide"):
+            raise UsageError(
+                f"{output} is no format of requests", subject="-o", hint="text, wide, markdown, json, yaml"
+            )
+        return requests.render_requests(answer, answer.body, width=width, color=color, wide=output == "wide")
     if output == "markdown":
         from kgdiag.report import markdown
 
