@@ -7,10 +7,12 @@ merge keys, styles that are not handled), there is no diff rather than a wrong o
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from difflib import unified_diff
 from functools import partial
+from pathlib import Path as FilePath
 from pathlib import PurePath
 from typing import Any
 
@@ -22,7 +24,6 @@ from kgdiag.collect.scalars import Refused, compose, map_key
 from kgdiag.model.obj import Path, Place
 from kgdiag.model.patch import Patch, PatchType, apply
 
-_HUNK = re.compile(r"^@@ -(\d+)(.*) \+(\d+)(.*) @@$")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _Edit = tuple[int, int, str]  # from, to, new text
 
@@ -37,10 +38,33 @@ def diff_of(patch: Patch, place: Place) -> str | None:
     if source is None:
         return None
     try:
+        before, start = _whole(place.file, source)
         changed = _changed(source.text, patch, prefix)
-    except (ValueError, Refused, yaml.YAMLError, RecursionError):
+    except (OSError, ValueError, Refused, yaml.YAMLError, RecursionError):
         return None
-    return _unified(place.file, source.line, source.text, changed)
+    after = before[:start] + changed + before[start + len(source.text) :]
+    name = _shown(place.file)
+    return "".join(unified_diff(_lines(before), _lines(after), f"a/{name}", f"b/{name}"))
+
+
+def _shown(file: str) -> str:
+    """A path from the working folder where it is inside, as `git apply` and `patch -p1` want it."""
+    path = os.path.relpath(file)
+    return PurePath(file if path.startswith("..") else path).as_posix().lstrip("/")
+
+
+def _whole(file: str, source: YamlText) -> tuple[str, int]:
+    """The file's text and where the document starts in it; raises ValueError where it is not there.
+
+    The lines around the document belong to the diff: without them tools take its end for the file's.
+    """
+    text = FilePath(file).read_bytes().decode()
+    start = 0
+    for _ in range(source.line - 1):
+        start = text.index("\n", start) + 1
+    if text[start : start + len(source.text)] != source.text:
+        raise ValueError("another text")
+    return text, start
 
 
 def _source(place: Place) -> tuple[YamlText | None, Path]:
@@ -165,25 +189,16 @@ def _key(node: Node, step: str) -> Node:
     raise ValueError(f"no {step}")
 
 
-def _unified(file: str, line: int, before: str, after: str) -> str:
-    """The diff of one document of a file, with the file's line numbers."""
-    out = []
-    for text in unified_diff(_lines(before), _lines(after), f"a/{file}", f"b/{file}"):
-        if found := _HUNK.match(text.rstrip("\n")):
-            first, second = int(found[1]) + line - 1, int(found[3]) + line - 1
-            text = f"@@ -{first}{found[2]} +{second}{found[4]} @@\n"
-        out.append(text)
-    return "".join(out)
-
-
 def _lines(text: str) -> list[str]:
-    """Lines with their ends; a last one without gets one, as the separator behind it has."""
-    return [line if line.endswith("\n") else line + "\n" for line in text.splitlines(keepends=True)]
+    """Lines with their ends; a last one without is marked as diffs do."""
+    lines = text.split("\n")
+    last = [f"{lines[-1]}\n\\ No newline at end of file\n"] if lines[-1] else []
+    return [line + "\n" for line in lines[:-1]] + last
 
 
 def _new_file(patch: Patch, place: Place) -> str:
     target = patch.target
     name = f"{target.kind.lower()}-{target.name}.yaml"
-    file = str(PurePath(place.file).parent / name)
+    file = _shown(str(PurePath(place.file).parent / name))
     text = yaml.safe_dump(patch.body, sort_keys=False)
     return "".join(unified_diff([], _lines(text), "/dev/null", f"b/{file}"))
