@@ -12,6 +12,7 @@ import yaml
 
 from kgdiag.collect.files import read_files
 from kgdiag.graph.ask import ask
+from kgdiag.graph.assumed import AssumedPods
 from kgdiag.graph.world import World
 from kgdiag.model.kind import Kind
 from kgdiag.model.read import Need, Origin, Read, Source, Status
@@ -48,7 +49,8 @@ def verb(need: Need) -> tuple[Kind, str]:
 
 
 def run_alone(rule: Rule, text: str, allowed: set[tuple[Kind, str]] | None = None) -> tuple[Recorder, Any]:
-    source = Recorder(read_files(["-"], complete=True, stdin=io.BytesIO(text.encode())), allowed)
+    files = read_files(["-"], complete=True, stdin=io.BytesIO(text.encode()))
+    source = Recorder(AssumedPods(files), allowed)  # a cluster runs the pods of its Deployments
     world = World(Origin.LIVE, home=("default",))
     return source, ask(source, world, lambda world: (run(world, [rule], Scope()), world.gaps()))
 
@@ -78,9 +80,9 @@ def test_a_rule_reads_what_it_declares(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", catalogue().values(), ids=lambda rule: rule.id)
 def test_a_rule_declares_what_it_reads(rule: Rule) -> None:
-    """A right that no scenario makes the rule use is too much."""
+    """A right that no scenario makes the rule use is too much. What it needs is its own to say."""
     used = {kind for kind, _ in observed()[rule.id]}
-    assert sorted(kind.name for kind in {*rule.needs, *rule.reads, *rule.names} - used) == []
+    assert sorted(kind.name for kind in {*rule.reads, *rule.names} - used) == []
 
 
 def granted(text: str) -> set[tuple[str, str, str]]:
