@@ -37,12 +37,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back. ``body`` is JSON unless it is bytes; ``pause`` is seconds before each of them."""
+    """What is sent back. ``body`` is JSON unless it is bytes; ``pause`` is seconds before each byte of it."""
 
     status: int = 200
     body: Any = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     pause: float = 0
+    take: Callable[[BaseHTTPRequestHandler], None] | None = None  # takes over the connection instead
 
 
 Handler = Callable[[Request], Answer | None]
@@ -328,6 +329,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer = api.answer(request)
         except Drop as drop:
             self.wfile.write(drop.first)
+            self.close_connection = True
+            return
+        if answer.take is not None:
+            answer.take(self)
             self.close_connection = True
             return
         body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
