@@ -200,6 +200,7 @@ class Outcome:
     response_headers: ResponseHeaders = ResponseHeaders()
     blame: tuple[Ref, ...] = ()
     fix: str = ""
+    routeless: bool = False  # a proxy answered that has no route for the request either
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {

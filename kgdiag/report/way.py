@@ -121,7 +121,7 @@ def _stop(page: Page, hops: Sequence[Hop], number: int, failing: bool) -> None:
     page.line(line, indent=1, hang=3)
     for at, hop in enumerate(hops):
         last = failing and at == len(hops) - 1
-        words = hop.detail if page.wide else hop.brief or hop.detail
+        words = hop.detail if page.wide else hop.brief or hop.detail.removeprefix(f"{hop.object} ")
         before = f"{hop.action}: " if page.wide else ""
         style = "red" if last and hop.action is Act.REJECTS else ""
         page.line(Text.assemble((before, "cyan"), (clean(words), style)), indent=5)

@@ -174,6 +174,10 @@ def verdict(trace: Trace) -> str:
     if results == {Result.DELIVERED}:
         backends = list(dict.fromkeys(_backend(path) for path in trace.paths))
         return "delivered: " + "; ".join(backends)
+    same = {outcome_text(path.outcome) for path in trace.paths}
+    if len(same) == 1 and all(path.weight > 0.9999 for path in trace.paths):
+        entries = ", ".join(dict.fromkeys(named(path.entry) for path in trace.paths))
+        return f"{same.pop()} by each of {len(trace.paths)} entries: {entries}"
     parts = [
         f"{share_text(path)} {outcome_text(path.outcome)}".strip() + f" ({_backend(path)})"
         for path in trace.paths

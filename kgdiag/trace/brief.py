@@ -116,6 +116,11 @@ def rewrites(before: Request, after: Request) -> str:
     return "; ".join(parts)
 
 
+def remark(text: str) -> str:
+    """What a filter said of a request that it let through, without what everybody expects of it."""
+    return text.removesuffix(": it matches everything")
+
+
 def _names(names: Iterable[str]) -> str:
     found = list(names)
     word = "header" if len(found) == 1 else "headers"
@@ -123,4 +128,4 @@ def _names(names: Iterable[str]) -> str:
     return f"{word} {', '.join(found[:_SHOWN])}{more}"
 
 
-__all__ = ["destination", "endpoints", "matches", "pod_name", "rewrites", "server", "tls_mode"]
+__all__ = ["destination", "endpoints", "matches", "pod_name", "remark", "rewrites", "server", "tls_mode"]

@@ -400,21 +400,27 @@ class _Tracer:
                 done.add(ingress.class_of(one))
                 found.append((one.ref, ingress.enter(self.walk, one, host, self.flow)))
         ways = list(self._by_gateways(host))
-        reached = [(entry, branches) for entry, branches, open_ in ways if open_]
+        reached = [(entry, branches) for entry, branches, open_, _ in ways if open_]
         if not reached and not found:
-            reached = [(entry, branches) for entry, branches, _ in ways]
-        return found + _with_route(reached, keep_all=not found)
+            reached = [(entry, branches) for entry, branches, _, _ in ways]
+        kept = _with_route(reached, keep_all=not found)
+        for entry, branches, _, notes in ways:
+            for text in notes if any(entry == one and branches is way for one, way in kept) else ():
+                self.notes.add(text)
+        return found + kept
 
-    def _by_gateways(self, host: str) -> Iterator[tuple[Ref, list[Branch], bool]]:
-        """(entry, ways, whether the outside reaches it) of every Gateway with the host."""
+    def _by_gateways(self, host: str) -> Iterator[tuple[Ref, list[Branch], bool, list[str]]]:
+        """(entry, ways, whether the outside reaches it, notes on them) of every Gateway with the host."""
         done: set[object] = set()
         for gateway in self._gateways(host):
+            before = len(self.notes.texts)
             for entry, key, branches in self._into_gateway(gateway, explicit=False):
+                notes = self.notes.taken(before)
                 if key not in done:
                     done.add(key)
                     service = self.world.get(kinds.SERVICE, entry.namespace, entry.name)
                     inner = entry.kind == "Service" and service is not None and not _public(service)
-                    yield entry, branches, not inner
+                    yield entry, branches, not inner, notes
 
     def _gateways(self, host: str) -> list[Obj]:
         found = [one for one in self.world.all(kinds.ISTIO_GATEWAY) if _istio_covers(one, host)]
@@ -708,6 +714,8 @@ def _with_route(ways: list[tuple[Ref, list[Branch]]], *, keep_all: bool) -> list
 
 def _turned_away(branch: Branch) -> bool:
     outcome = branch.outcome
+    if outcome.routeless:
+        return True
     if outcome.result is not Result.REFUSED:
         return False
     if any(hop.action in (Act.MATCHES, Act.ROUTES) for hop in branch.hops):

@@ -222,6 +222,13 @@ class Notes:
     def add(self, text: str) -> None:
         self.texts.setdefault(text)
 
+    def taken(self, start: int) -> list[str]:
+        """The remarks from the one with this number on, which are taken out."""
+        found = list(self.texts)[start:]
+        for text in found:
+            del self.texts[text]
+        return found
+
 
 __all__ = [
     "Branch",

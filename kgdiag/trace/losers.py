@@ -94,6 +94,8 @@ def other_hosts(config: RouteConfig, authority: str, chosen: VirtualHost | None)
     for at, virtual_host in enumerate(config.virtual_hosts):
         if virtual_host is chosen or virtual_host.origin is None or at > _MOST_HOSTS:
             continue
+        if chosen is not None and virtual_host.origin.ref.kind == "Service":
+            continue  # every Service has its own hosts: that they are others is no news
         names = sorted((_distance(host, domain.lower()), domain) for domain in virtual_host.domains)
         near = names[0][0] if names else 9
         if near <= 4 or chosen is None:
@@ -152,7 +154,7 @@ def other_chains(listener: Listener, chosen: FilterChain | None, sni: str | None
             yield Rejected(chain.origin.ref, chain.origin.part, reason, min(near, 5))
         elif chain.match.transport:
             wanted = "TLS" if chain.match.transport == "tls" else "plaintext"
-            yield Rejected(chain.origin.ref, chain.origin.part, f"it takes {wanted} connections only", 4)
+            yield Rejected(chain.origin.ref, chain.origin.part, f"it takes {wanted} connections only", 5)
 
 
 def would_match(listener: Listener, request: Request) -> Ref | None:

@@ -211,7 +211,7 @@ class Passage:
             (*evidence, *self.chain.tls.evidence),
             losers.nearest(rejected),
             self.proxy.truth,
-            brief="; ".join([self._accept_brief(at, origins), *self.remarks]),
+            brief="; ".join([self._accept_brief(at, origins), *map(brief.remark, self.remarks)]),
         )
         number = 15006 if self.inbound is not None else self.port
         return verify.with_commands(hop, self.proxy, "listener", port=number)
@@ -316,6 +316,24 @@ class Passage:
             envoy=True,
             evidence=evidence,
             truth=self.proxy.truth,
+            fix=self._let_in(at, ruling),
+        )
+
+    def _let_in(self, at: Ref, ruling: Ruling) -> str:
+        """What would let a denied request through."""
+        if at.kind == "RequestAuthentication":
+            return f"send a token that {at} accepts: Authorization: Bearer …"
+        if at.kind != "AuthorizationPolicy" or ruling.status != 403:
+            return ""
+        policy = self.walk.world.get(kinds.AUTHORIZATION_POLICY, at.namespace, at.name)
+        action = policy.text("spec.action", "ALLOW") if policy is not None else ""
+        if action == "DENY":
+            return f"send what {at} does not deny, or narrow its rules"
+        if action != "ALLOW":
+            return ""
+        return (
+            f"let an ALLOW AuthorizationPolicy of namespace {self.proxy.pod.namespace} that selects "
+            f"{self.proxy.pod.name} match this request"
         )
 
     # -- HTTP ------------------------------------------------------------------------------------------
@@ -342,12 +360,12 @@ class Passage:
         filters = _filters(connections, route)
         early = self._judge([one for one in filters if one.stage < _BEHIND], flow, http=True)
         if early is not None:
-            return (
-                early if found is None or route is None else _answered(early, (config, found[0], route), flow)
-            )
+            if found is None or route is None:
+                return _routeless(early)
+            return _answered(early, (config, found[0], route), flow)
         if found is None or route is None:
             late = self._judge([one for one in filters if one.stage >= _BEHIND], flow, http=True)
-            return late or self._no_route(config, found[0] if found else None, flow)
+            return _routeless(late) if late else self._no_route(config, found[0] if found else None, flow)
         if not (connections.faults and connections.cors):
             route = replace(
                 route,
@@ -357,12 +375,17 @@ class Passage:
         return self._take(connections, found[0], found[1], route, filters, flow, tls)
 
     def _routed(self, early: list[Branch], connections: HttpConnections, flow: Flow) -> list[Branch]:
-        """Answers before a route is looked for. Where the route switches filters off Envoy looks for it when
-        it answers, and edits the answer's headers as the route says (measured on Envoy 1.40)."""
+        """Answers before a route is looked for. Envoy looks for it to answer, finds none where the request
+        still lacks X-Forwarded-Proto, and edits the answer as the route says (measured on Envoy 1.40;
+        source/common/router/config_impl.cc, getRouteFromEntries)."""
+        said = flow.forwarded or flow.request.header("x-forwarded-proto")
         config = connections.route_config
-        found = find_virtual_host(config, flow.request.authority) if not self.inbound else None
-        route = _first_route(found[0], flow.request) if found else None
-        if found is None or route is None or not _switches(connections, route):
+        request = flow.request
+        if early[0].outcome.location:
+            request = _normalized(replace(connections, escaped_slashes="decode"), request)
+        found = find_virtual_host(config, request.authority) if said and not self.inbound else None
+        route = _first_route(found[0], request) if found else None
+        if found is None or route is None or (found[0].require_tls != "none" and said != "https"):
             return early
         return _answered(early, (config, found[0], route), flow)
 
@@ -533,7 +556,7 @@ class Passage:
             route.origin.evidence if route.origin else (),
             rejected,
             self.proxy.truth,
-            brief="; ".join([self._match_brief(route, at, domain, flow), *self.remarks]),
+            brief="; ".join([self._match_brief(route, at, domain, flow), *map(brief.remark, self.remarks)]),
         )
         proven = f"{at.name}.{at.namespace}" if at.kind == "VirtualService" else config.name
         hop = verify.with_commands(hop, self.proxy, "route", name=config.name, proven=proven)
@@ -558,7 +581,8 @@ class Passage:
 
     def _match_brief(self, route: Route, at: Ref, domain: str, flow: Flow) -> str:
         """Which of an object's rules takes the request; of what no object decided, why not."""
-        if at == self.proxy.pod:
+        forward = route.action if isinstance(route.action, Forward) else None
+        if at == self.proxy.pod or (forward and any(_is_through(one) for one in forward.clusters)):
             return f"the mesh knows no host {flow.request.host} on port {self.port}"
         if (at.group, at.kind) == ("", "Service"):
             return "no VirtualService has this host: straight to the Service"
@@ -603,12 +627,13 @@ class Passage:
         )
 
     def _preflight(self, route: Route, flow: Flow, at: Ref) -> list[Branch] | None:
-        """The answer of the CORS filter, which gets no header edits."""
+        """The answer of the CORS filter, which gets no header edits and leaves redirects alone (measured)."""
         request = flow.request
         asked = request.header("access-control-request-method")
         origin = request.header("origin")
         if (
             route.cors is not None
+            and isinstance(route.action, Forward)
             and request.method == "OPTIONS"
             and origin
             and asked
@@ -1153,14 +1178,18 @@ def _answered(branches: list[Branch], levels: Levels, flow: Flow) -> list[Branch
     )
 
 
+def _is_through(share: WeightedCluster) -> bool:
+    return share.cluster == "PassthroughCluster"
+
+
+def _routeless(branches: list[Branch]) -> list[Branch]:
+    """Answers of a proxy that would have had no route either."""
+    return [replace(one, outcome=replace(one.outcome, routeless=True)) for one in branches]
+
+
 def _with_answers(branches: list[Branch], edits: tuple[HeaderEdits, ...]) -> list[Branch]:
     found = response_headers(edits)
     return [replace(one, outcome=replace(one.outcome, response_headers=found)) for one in branches]
-
-
-def _switches(connections: HttpConnections, route: Route) -> bool:
-    """Whether a route switches off a filter of the chain by its name."""
-    return any(one.key in route.switched_off for one in connections.filters)
 
 
 def _first_route(host: VirtualHost, request: Request) -> Route | None:

@@ -452,7 +452,8 @@ class Walker:
             rejected=found,
             truth=proxy.truth,
             blame=(*(one.object for one in found[:3]), *blame, pod.ref),
-            fix=losers.hint(found),
+            fix=losers.hint(found)
+            or f"let a Gateway of these pods open port {port}, or use a port that is open there",
         )
 
     def application(self, pod: Obj, port: int, flow: Flow, *, detail: str = "") -> list[Branch]:
@@ -605,6 +606,12 @@ def _speak(flow: Flow, sni: str | None, listener: Listener, sidecar: bool) -> st
     if flow.layers:
         return f"send a server name that is served there instead of {sni or 'none'}, or add it to the hosts"
     mesh = any(chain.tls.mode is TlsMode.MESH for chain in listener.chains)
+    known = flow.target.service if flow.target is not None else None
+    if flow.cluster == "PassthroughCluster" and known is not None and sidecar:
+        return (
+            f"let the client's sidecar see {known.ref} (egress hosts of a Sidecar, exportTo, mesh membership): "
+            "what it does not know it passes on in plaintext"
+        )
     if mesh and flow.cluster == "PassthroughCluster":
         return (
             f"give the mesh a VirtualService with host {flow.request.host}, gateways: [mesh] and a Service "
