@@ -41,6 +41,8 @@ def _differs(ask: Ask, answer: Answer, path: PathTaken) -> str | None:
         return f"refused with {outcome.status} ({outcome.reason})"
     if answer.status != outcome.status:
         return f"refused with {outcome.status} ({outcome.reason})"
+    if outcome.grpc_status is not None and str(outcome.grpc_status) != answer.header("grpc-status"):
+        return f"grpc-status {outcome.grpc_status}, measured {answer.header('grpc-status')}"
     if outcome.location != answer.header("location"):
         return f"Location {outcome.location!r}, measured {answer.header('location')!r}"
     return _response(answer, path)
@@ -92,7 +94,9 @@ def left_open(answers: Sequence[Answer], trace: Trace) -> bool:
     Declarations are informational (a container may listen anyway), so kgdiag delivers such a request and says
     so; here nobody listens.
     """
-    undeclared = any("no container declares port" in path.hops[-1].detail for path in trace.paths if path.hops)
+    undeclared = any(
+        "no container declares port" in path.hops[-1].detail for path in trace.paths if path.hops
+    )
     return undeclared and all(
         answer.status in (503, None) or any(_is_delivered(answer, path) for path in trace.paths)
         for answer in answers

@@ -5,26 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.e2e.differential import pool
-from tests.e2e.differential.generate_istio import HEADERS, METHODS, PLAIN, VALUES
+from tests.e2e.differential.generate_istio import HEADERS, METHODS, PLAIN, TARGETS, VALUES
 from tests.e2e.differential.model import NODE, OUTSIDE, Ask, Case, Client, Dice, Manifest, manifest
 from tests.e2e.lab import ENVOY_GATEWAY_HTTP, ISTIO_API_HTTP
 
 GATEWAY = "gateway.networking.k8s.io/v1"
 GRANT = "gateway.networking.k8s.io/v1beta1"
 PATHS = ("/", "/a", "/a/b", "/ab", "/A", "/b", "/v1/models/iris", "/a/")
-TARGETS = (
-    *PATHS,
-    "/a/b/c",
-    "/a?q=1",
-    "/b?r=2&q=1",
-    "/v1/models/iris:predict",
-    "/a//b",
-    "/%61",
-    "/a/../b",
-    "/abc",
-    "/a%2Fb",
-    "/b?q=2&q=1",
-)
 REGEXES = ("/a.*", "/[ab]", "/a/.+", "/a|/b", ".*b")
 
 
@@ -307,11 +294,14 @@ def listeners_case(
         if home == pool.APP:
             rules[0]["backendRefs"][0]["name"] = dice.pick(("v1", "v2"))
         batch = case.older if dice.chance(0.5) else case.newer
-        # A route without sectionName that fits two listeners of a port breaks Envoy Gateway's whole port.
+        # A route without sectionName that fits two listeners of a port breaks Envoy Gateway's whole port; it is
+        # a new port, so there are no older routes to go on with.
         parent: Manifest = {"name": "web", "sectionName": dice.pick([*names, *names, "nowhere"])}
         if dice.chance(0.2):
             parent["port"] = dice.pick((port, port, 4444))
         if len(names) == 1 and dice.chance(0.5):
+            parent = {"name": "web", "port": port}
+        if dice.chance(0.12):
             parent = {"name": "web", "port": port}
         for flavour in FLAVOURS:
             parents = [{**parent, "namespace": flavour.space}]
@@ -323,6 +313,48 @@ def listeners_case(
         for flavour in FLAVOURS:
             scheme = "https" if tls else "http"
             case.asks.append(Ask(PLAIN, addresses[flavour.name], port, path, host, scheme, sni=sni))
+    return case
+
+
+def grpc_case(dice: Dice, name: str, base: str) -> Case:
+    """GRPCRoutes, and an HTTPRoute on the same host by chance; requests are HTTP/1.1 with gRPC's content type."""
+    case = Case(name)
+    hosts = [f"a.{base}", f"*.{base}"]
+    services, methods = ("shop.Cart", "shop.Cart2", "shop"), ("Get", "Put", "GetAll")
+    for number in range(dice.randint(1, 2)):
+        rules: list[Manifest] = []
+        for _ in range(dice.randint(1, 3)):
+            item: Manifest = {
+                "backendRefs": [{"name": dice.pick(("v1", "v2", "nothing", "empty")), "port": 80}]
+            }
+            if dice.chance(0.8):
+                which: Manifest = {"service": dice.pick(services), "method": dice.pick(methods)}
+                if dice.chance(0.4):
+                    del which[dice.pick(("service", "method"))]
+                item["matches"] = [{"method": which}]
+                if dice.chance(0.2):
+                    which["type"] = "RegularExpression"
+                if dice.chance(0.3):
+                    item["matches"][0]["headers"] = [{"name": "x-a", "value": "1"}]
+            rules.append(item)
+        wanted = dice.some(hosts, 1)
+        batch = case.older if dice.chance(0.5) else case.newer
+        for flavour in FLAVOURS:
+            parents = [{"name": "web", "namespace": flavour.shared, "sectionName": "http"}]
+            made = route(dice, flavour, pool.APP, f"{name}-r{number}", wanted, parents, rules)
+            made["kind"] = "GRPCRoute"
+            batch.append(made)
+    for _ in range(6):
+        path = dice.pick((f"/{dice.pick(services)}/{dice.pick(methods)}", "/other.Thing/Get", "/shop"))
+        headers: list[tuple[str, str]] = []
+        if dice.chance(0.85):
+            headers.append(("content-type", "application/grpc"))
+        if dice.chance(0.4):
+            headers.append(("x-a", dice.pick(("1", "2"))))
+        host = dice.pick((f"a.{base}", f"w.{base}"))
+        for flavour in FLAVOURS:
+            ask = Ask(OUTSIDE, NODE, flavour.node_port, path, host, "http", "POST", tuple(headers))
+            case.asks.append(ask)
     return case
 
 
@@ -352,12 +384,14 @@ def cases(dice: Dice, seed: str, count: int, addresses: dict[str, str]) -> tuple
     """Gateway API configurations, and the Gateways that they share."""
     found: list[Case] = []
     listeners: list[Manifest] = []
-    ports = iter(range(8101, 8121))
+    ports = iter(dice.sample(range(10100, 14000), 20))
     for number in range(count):
         name = f"g{seed}x{number}"
         base = f"{name}.dif.example"
         port = next(ports, None) if dice.chance(0.3) else None
-        if port is None:
+        if port is None and dice.chance(0.12):
+            found.append(grpc_case(dice, name, base))
+        elif port is None:
             found.append(routes_case(dice, name, base))
         else:
             found.append(listeners_case(dice, name, base, port, listeners, addresses))

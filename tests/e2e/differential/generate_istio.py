@@ -28,20 +28,36 @@ PATHS = (
 )
 TARGETS = (
     *PATHS,
-    "/a?q=1",
-    "/a/b?q=2&r=1",
-    "/b?r",
-    "/a//b",
-    "//a",
-    "/a/../b",
-    "/%61",
-    "/a%2Fb",
-    "/a?x=%31&q=1",
+    *("/a?q=1", "/a/b?q=2&r=1", "/b?r", "/a//b", "//a", "/a/../b", "/%61", "/a%2Fb", "/a?x=%31&q=1"),
+    *("/a;x=1", "/a%2fb", "/%2e%2e/b", "/a/./b", "/a?", "/?x", "/a/..", "/../b", "/%C3%A9", "/a+b", "/a%20b"),
+    *(
+        "/a?q=1&q=2",
+        "/a?q",
+        "/a?Q=1",
+        "/a?q=%31",
+        "/a/b/",
+        "/A?q=1",
+        "/a%3Fq=1",
+        "/a/b/c/d",
+        "/~a",
+        "/%7Ea",
+        "/a/%62",
+    ),
+    *(
+        "/a\\b",
+        "/a%5Cb",
+        "/v1/models/iris",
+        "/v1/models/iris:predict?x=a:b",
+        "/a?q=/b",
+        "/a&b",
+        "/a,b",
+        "/ab/c",
+    ),
 )
 PREFIXES = ("/", "/a", "/a/", "/b", "/v1", "/a/b", "/A")
 REGEXES = ("/a.*", "/a|/b", "/[ab]", "/a/.+", "^/a$", ".*b", "/a(/b)?", "(?i)/a", "/v1/models/[^/]+", "/\\w+")
-VALUES = ("1", "2", "12", "")
-METHODS = ("GET", "GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
+VALUES = ("1", "2", "12", "", "1,2", "a b", "1 ")
+METHODS = ("GET", "GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "PROPFIND")
 HEADERS = ("x-a", "x-b")
 SPACES = (pool.APP, pool.FAR, pool.MESH)
 GOOD = ("v1", "v2", "web", "odd", "multi", "detect", "ext", "tcp", "headless")
@@ -303,14 +319,30 @@ def requests(
     for _ in range(count):
         host = dice.pick(hosts)
         if dice.chance(0.1):
-            host = dice.pick((host.upper(), f"{host}:8080", f"zz.{host}", host.partition(".")[2] or host))
+            other = (
+                f"zz.{host}",
+                host.partition(".")[2] or host,
+                f"{host}.",
+                f"x{host}",
+                f"{host}:80",
+                f"{host}:443",
+            )
+            host = dice.pick((host.upper(), f"{host}:8080", f"zz.{host}", *other))
         headers: list[tuple[str, str]] = []
         if dice.chance(0.4):
             headers += [(name, dice.pick(VALUES)) for name in dice.some(HEADERS, 1, 2)]
         if dice.chance(0.05):
-            headers.append(("x-a", "1"))
+            headers.append(("x-a", dice.pick(("1", "9"))))
         if dice.chance(0.03):
             headers.append(("Origin", dice.pick(("https://ok.example", "https://bad.example"))))
+            if dice.chance(0.7):
+                headers.append(("Access-Control-Request-Method", dice.pick(("GET", "PUT"))))
+        if dice.chance(0.04):
+            name = dice.pick(
+                ("X-Forwarded-Proto", "X-Forwarded-Host", "X-Envoy-Original-Path", "Content-Type", "X-A")
+            )
+            values = {"X-Forwarded-Proto": "https", "Content-Type": "application/grpc"}
+            headers.append((name, values.get(name, "1")))
         method = dice.pick(METHODS) if dice.chance(0.4) else "GET"
         target = dice.pick(TARGETS)
         found.append(
@@ -521,18 +553,143 @@ def _server(dice: Dice, base: str, port: int, number: int) -> Manifest:
     return found
 
 
+def translated_case(dice: Dice, name: str, base: str, number: int) -> Case:
+    """Where a server listens: Services of the gateway's namespace map its port, and they may disagree."""
+    case = Case(name)
+    port, targets = 9100 + 10 * number, [9101 + 10 * number, 9102 + 10 * number]
+    for index in range(dice.pick((1, 1, 2))):
+        ports = [{"name": "http", "port": port, "targetPort": dice.pick((port, *targets))}]
+        if dice.chance(0.3):
+            ports.append({"name": "http-2", "port": targets[0], "targetPort": dice.pick((targets[0], port))})
+        spec = {"selector": {"istio": "dif"}, "ports": ports}
+        if dice.chance(0.1):
+            spec["selector"] = {"istio": "dif", "app": dice.pick(("gw", "other"))}
+        item = manifest("v1", "Service", pool.GATEWAY, f"{name}-t{index}", spec)
+        if dice.chance(0.2):
+            item["metadata"]["labels"]["experimental.istio.io/disable-gateway-port-translation"] = "true"
+        case.add(dice, item)
+    numbers = dice.some([port, targets[0]], 1)
+    for index, wanted in enumerate(numbers):
+        server = {"port": {"number": wanted, "name": "http", "protocol": "HTTP"}, "hosts": [f"a.{base}"]}
+        case.add(dice, gateway(pool.GATEWAY, f"{name}-g{index}", [server], {"istio": "dif"}))
+        target = {"destination": {"host": f"v{index + 1}.{pool.APP}.svc.cluster.local"}}
+        rules: list[Manifest] = [{"route": [target]}]
+        if dice.chance(0.3):
+            rules[0]["match"] = [{"port": dice.pick((port, *targets))}]
+        spec = {"hosts": [f"a.{base}"], "gateways": [f"{pool.GATEWAY}/{name}-g{index}"], "http": rules}
+        case.add(dice, manifest(NETWORK, "VirtualService", pool.GATEWAY, f"{name}-v{index}", spec))
+    for item in case.objects:
+        if item["kind"] == "Service":
+            for entry in item["spec"]["ports"]:
+                where = f"{item['metadata']['name']}.{pool.GATEWAY}"
+                case.asks.append(Ask(PLAIN, where, entry["port"], "/a", f"a.{base}"))
+    case.asks += [Ask(PLAIN, f"POD/{pool.GATEWAY}/gw", one, "/b", f"a.{base}") for one in (port, *targets)]
+    return case
+
+
+def ingress_case(dice: Dice, name: str, base: str) -> Case:
+    """Ingresses of Istio's class, on the shared gateway's port 80."""
+    case = Case(name)
+    hosts = [f"a.{base}", f"b.{base}", f"*.{base}"]
+    for number in range(dice.randint(1, 3)):
+        rules = []
+        for host in dice.some(hosts, 1, 2):
+            paths = []
+            for _ in range(dice.randint(1, 3)):
+                target = dice.pick(("v1", "v2", "web", "multi", "odd", "nothing", "empty"))
+                port: Manifest = {"number": 8000 if target == "odd" else 80}
+                if dice.chance(0.3):
+                    port = {"name": "http"}
+                paths.append(
+                    {
+                        "path": dice.pick(PATHS),
+                        "pathType": dice.pick(("Exact", "Prefix", "Prefix", "ImplementationSpecific")),
+                        "backend": {"service": {"name": target, "port": port}},
+                    }
+                )
+            rules.append({"host": host, "http": {"paths": paths}})
+        spec: Manifest = {"rules": rules, "ingressClassName": dice.pick(("istio", "istio", "istio", "other"))}
+        case.add(
+            dice,
+            manifest(
+                "networking.k8s.io/v1", "Ingress", pool.APP, f"{name}-{dice.randint(0, 9)}{number}", spec
+            ),
+        )
+    asked = [host.replace("*", "w") for host in hosts]
+    case.asks += requests(dice, 10, asked, (OUTSIDE, NODE, 31080))
+    return case
+
+
+def allowed_case(dice: Dice, name: str, base: str, port: int) -> Case:
+    """ALLOW policies on a gateway. The pool's base policy allows all other ports, so that they touch this only."""
+    case = Case(name)
+    server = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "hosts": [f"*.{base}"]}
+    case.add(dice, gateway(pool.GATEWAY, f"{name}-g", [server], {"istio": "dif"}))
+    rules = [
+        {
+            "match": [{"uri": {"prefix": "/b"}}],
+            "rewrite": {"uri": "/a"},
+            "route": [{"destination": {"host": "v2"}}],
+        },
+        {"route": [{"destination": {"host": "v1"}}]},
+    ]
+    spec: Manifest = {
+        "hosts": [f"a.{base}", f"b.{base}"],
+        "gateways": [f"{pool.GATEWAY}/{name}-g"],
+        "http": rules,
+    }
+    case.add(dice, manifest(NETWORK, "VirtualService", pool.APP, f"{name}-v", spec))
+    for number in range(dice.randint(1, 2)):
+        operation: Manifest = {"ports": [str(port)]}
+        if dice.chance(0.7):
+            operation[dice.pick(("hosts", "notHosts"))] = dice.some(
+                [f"a.{base}", f"*.{base}", f"b.{base}:*"], 1, 2
+            )
+        if dice.chance(0.6):
+            operation[dice.pick(("paths", "paths", "notPaths"))] = dice.some(
+                ["/a*", "/b", "*b", "/{*}", "/a/{**}"], 1, 2
+            )
+        if dice.chance(0.3):
+            operation[dice.pick(("methods", "notMethods"))] = dice.some(["GET", "POST", "HEAD"], 1, 2)
+        rule: Manifest = {"to": [{"operation": operation}]}
+        if dice.chance(0.3):
+            rule["from"] = [
+                {
+                    "source": dice.pick(
+                        ({"principals": ["*"]}, {"notPrincipals": ["*"]}, {"ipBlocks": ["10.244.0.0/16"]})
+                    )
+                }
+            ]
+        if dice.chance(0.3):
+            key = dice.pick(("request.headers[x-a]", "request.headers[x-b]"))
+            rule["when"] = [
+                {"key": key, dice.pick(("values", "notValues")): [dice.pick(("1", "1*", "*", "*2"))]}
+            ]
+        action = "ALLOW" if number == 0 else dice.pick(("ALLOW", "DENY"))
+        policy: Manifest = {"action": action, "selector": {"matchLabels": {"istio": "dif"}}, "rules": [rule]}
+        case.add(dice, manifest(SECURITY, "AuthorizationPolicy", pool.GATEWAY, f"{name}-{number}", policy))
+    case.asks += requests(dice, 10, [f"a.{base}", f"b.{base}", f"c.{base}"], (PLAIN, GATE, port))
+    return case
+
+
 def cases(dice: Dice, seed: str, count: int) -> list[Case]:
     """Classic gateway configurations."""
     found: list[Case] = []
-    ports = iter(pool.OWN_PORTS[10:])
+    ports, allowed = iter(pool.OWN_PORTS[10:]), iter(pool.ALLOWED_PORTS)
     for number in range(count):
         name = f"i{seed}x{number}"
         base = f"{name}.dif.example"
         kind = dice.random()
-        if kind < 0.68:
+        if kind < 0.52:
             found.append(routes_case(dice, name, base))
-        elif kind < 0.8:
+        elif kind < 0.62:
             found.append(delegate_case(dice, name, base))
+        elif kind < 0.68:
+            found.append(translated_case(dice, name, base, number))
+        elif kind < 0.74:
+            found.append(ingress_case(dice, name, base))
+        elif kind < 0.81 and (own := next(allowed, None)):
+            found.append(allowed_case(dice, name, base, own))
         else:
             port = next(ports, None)
             made: Any = (

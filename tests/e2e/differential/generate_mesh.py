@@ -78,7 +78,8 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
     for _ in range(6 if weighted else 8):
         own, space = dice.pick(owned)
         client = dice.pick((RED, RED, BLUE, PLAIN))
-        address = dice.pick((fqdn(own, space), f"{own}.{space}", f"{own}.{space}.svc"))
+        names_of = (fqdn(own, space), f"{own}.{space}", f"{own}.{space}.svc", f"{own}.{space}".upper())
+        address = dice.pick((*names_of, f"IP/{space}/{own}"))
         if client.namespace == space and dice.chance(0.4):
             address = own
         # A port that a Service lacks leaves the node: what answers there is not the cluster's.
@@ -263,6 +264,9 @@ def namespace_case(dice: Dice, name: str, base: str, space: str) -> Case:
         if server == "in":
             port = dice.pick((80, 80, 81))
         found = requests(dice, 1, [address], (client, address, port))[0]
+        if dice.chance(0.25):
+            address = dice.pick((f"POD/{space}/{server}", f"IP/{space}/{server}"))
+            port = {80: 8080, 81: 8081}[port] if address.startswith("POD") else port
         case.asks.append(Ask(client, address, port, found.path, None, "http", found.method, found.headers))
     return case
 
@@ -304,6 +308,8 @@ def sidecar_case(dice: Dice, name: str, base: str, space: str) -> Case:
         address = dice.pick((fqdn(target, home), f"{target}.{home}"))
         found = requests(dice, 1, [address], (client, address, port))[0]
         host = dice.pick((None, None, None, found.host, fqdn("v1", pool.MESH)))
+        if dice.chance(0.15):
+            address, port = f"POD/{home}/v1", 8080
         case.asks.append(Ask(client, address, port, found.path, host, "http", found.method, found.headers))
     return case
 
@@ -350,6 +356,10 @@ def fixed_case(dice: Dice, name: str) -> Case:
             )
         )
         path = dice.pick(("/", "/a?b=c", "/a//b", "/%61/../x"))
+        if target not in ("ext", "ext0", "headless", "shifted") and dice.chance(0.2):
+            address = f"IP/{home}/{target}"
+        if dice.chance(0.1):
+            address, port = f"POD/{home}/{dice.pick(('v1', 'sick'))}", dice.pick((8080, 8081))
         case.asks.append(Ask(client, address, port, path, host))
     return case
 

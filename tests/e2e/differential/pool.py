@@ -37,6 +37,8 @@ PLAIN_CLIENT, RED_CLIENT, BLUE_CLIENT = Client(CLIENTS, "plain"), Client(CLIENTS
 # Ports of the classic gateway: HTTP and HTTPS that everybody shares by host, and one for each configuration
 # that needs a port of its own.
 OWN_PORTS = tuple(range(9001, 9041))
+# Ports of the classic gateway for which ALLOW policies decide; a base policy allows all others.
+ALLOWED_PORTS = tuple(range(9051, 9057))
 CERTIFICATE = "web-cert"
 
 # Old configurations of a sidecar end with the old listener: one second instead of 45.
@@ -194,6 +196,24 @@ def manifests() -> list[Manifest]:
         *(_pod(namespace, "red", labels=_labels("red"), account="red") for namespace in SIDECARS),
         *_classic_gateway(),
         *_api_gateways(),
+        _object(
+            "IngressClass",
+            "",
+            "istio",
+            version="networking.k8s.io/v1",
+            spec={"controller": "istio.io/ingress-controller"},
+        ),
+        _object(
+            "AuthorizationPolicy",
+            GATEWAY,
+            "others",
+            version="security.istio.io/v1",
+            spec={
+                "action": "ALLOW",
+                "selector": {"matchLabels": {"istio": "dif"}},
+                "rules": [{"to": [{"operation": {"notPorts": [str(port) for port in ALLOWED_PORTS]}}]}],
+            },
+        ),
     ]
     return found
 
@@ -219,7 +239,11 @@ def _classic_gateway() -> list[Manifest]:
         "labels": {"app": "gw", "istio": "dif", "sidecar.istio.io/inject": "true"},
         "annotations": {"inject.istio.io/templates": "gateway", **_QUICK},
     }
-    ports = [("http2", 80, 8080), ("https", 443, 8443), *((f"p{port}", port, port) for port in OWN_PORTS)]
+    ports = [
+        ("http2", 80, 8080),
+        ("https", 443, 8443),
+        *((f"p{port}", port, port) for port in (*OWN_PORTS, *ALLOWED_PORTS)),
+    ]
     return [
         _object("Role", GATEWAY, "gw", version=rbac, **role),
         _object("RoleBinding", GATEWAY, "gw", version=rbac, **binding),

@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kgdiag.model.trace import Trace
@@ -25,7 +27,7 @@ KINDS = (
     "gateways.networking.istio.io,virtualservices.networking.istio.io,destinationrules.networking.istio.io,"
     "serviceentries.networking.istio.io,sidecars.networking.istio.io,peerauthentications.security.istio.io,"
     "authorizationpolicies.security.istio.io,httproutes.gateway.networking.k8s.io,"
-    "referencegrants.gateway.networking.k8s.io,services"
+    "referencegrants.gateway.networking.k8s.io,grpcroutes.gateway.networking.k8s.io,ingresses.networking.k8s.io,services"
 )
 ROUTES = {"istio": 0.4, "mesh": 0.3, "api": 0.3}
 
@@ -55,6 +57,7 @@ class Score:
     refused_objects: list[str] = field(default_factory=list)
     misses: list[Miss] = field(default_factory=list)
     open: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -84,6 +87,7 @@ def clean(cluster: Cluster) -> None:
         "ReferenceGrant": "referencegrants",
         "ServiceEntry": "serviceentries",
         "AuthorizationPolicy": "authorizationpolicies",
+        "Ingress": "ingresses",
     }
     paths = {
         f"/{'api' if version == 'v1' else 'apis'}/{version}/namespaces/{space}/"
@@ -160,7 +164,8 @@ def play(cluster: Cluster, seed: str, count: int, *, keep: bool = False, only: s
     with tempfile.TemporaryDirectory() as folder:
         predict = predictor(cluster, Path(folder, "dif.kgdiag"))
         lap("snapshot")
-        asked = [(case, ask) for case in cases for ask in case.asks]
+        resolve = _addresses_of(cluster)
+        asked = [(case, resolve(ask)) for case in cases for ask in case.asks]
         score.requests = len(asked)
         traces = [predict(ask) for _, ask in asked]
         lap("predict")
@@ -175,6 +180,10 @@ def play(cluster: Cluster, seed: str, count: int, *, keep: bool = False, only: s
         if wrong:
             wrong = _again(cluster, asked, answers, traces, wrong, marks, predict)
             lap("again")
+    score.outcomes.update(
+        f"{case.name[0]} {'pod' if found[0].echoed else found[0].status}"
+        for (case, _), found in zip(asked, answers, strict=True)
+    )
     for number in wrong:
         case, ask = asked[number]
         if left_open(answers[number], traces[number]):
@@ -185,6 +194,20 @@ def play(cluster: Cluster, seed: str, count: int, *, keep: bool = False, only: s
     if not keep:
         clean(cluster)
     return score
+
+
+def _addresses_of(cluster: Cluster) -> Callable[[Ask], Ask]:
+    """Puts the address of a pod or Service where a request says POD/NAMESPACE/NAME or IP/NAMESPACE/NAME."""
+    items = json.loads(cluster.kubectl("get", "pods,services", "-A", "-o", "json"))["items"]
+    known = {}
+    for item in items:
+        word, address = (
+            ("POD", item["status"].get("podIP", ""))
+            if item["kind"] == "Pod"
+            else ("IP", item["spec"].get("clusterIP", ""))
+        )
+        known[f"{word}/{item['metadata']['namespace']}/{item['metadata']['name']}"] = address
+    return lambda ask: replace(ask, address=known.get(ask.address, ask.address))
 
 
 def _again(
@@ -310,7 +333,10 @@ def main(arguments: list[str]) -> int:
             print(f"refused: {refused[:300]}")
         for miss in score.misses:
             print(miss)
-        print(score, flush=True)
+        print(score)
+        print(
+            "  ", ", ".join(f"{name}: {count}" for name, count in sorted(score.outcomes.items())), flush=True
+        )
     return 1 if missed else 0
 
 
