@@ -137,7 +137,7 @@ def _of_curl(exchange: curl.Exchange, world: World | None) -> Explained:
     from kgdiag.model.trace import Result
     from kgdiag.trace import trace
     from kgdiag.trace.question import parse_question
-    from kgdiag.traffic.explain import cause_of_path
+    from kgdiag.traffic.explain import causes_of
 
     try:
         question = parse_question(exchange.url, method=exchange.method)
@@ -145,11 +145,11 @@ def _of_curl(exchange: curl.Exchange, world: World | None) -> Explained:
     except (KgdiagError, ValueError):
         return seen
     same = [
-        cause_of_path(path)
+        path
         for path in paths
         if path.outcome.result is Result.REFUSED and path.outcome.status == exchange.status
     ]
-    return replace(seen, causes=tuple(dict.fromkeys(same[:3])))
+    return replace(seen, causes=causes_of(same))
 
 
 def declared_formats(world: World) -> list[Format]:

@@ -37,7 +37,9 @@ def render_requests(
     page = Page(width, color, wide)
     groups: dict[object, list[Explained]] = {}
     for one in body.requests:
-        groups.setdefault((one.summary, one.causes, one.client), []).append(one)
+        groups.setdefault((one.summary, tuple(cause.text for cause in one.causes), one.client), []).append(
+            one
+        )
     if len(body.requests) > 1:
         counts = [(ended, sum(one.ended is ended for one in body.requests)) for ended in Ended]
         words = ", ".join(f"{count} {ended}" for ended, count in counts if count)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from kgdiag.dialects.base import Dialect
 from kgdiag.errors import KgdiagError
-from kgdiag.graph.core import containers, service_ports, services_of
+from kgdiag.graph.core import containers, resolve_target, service_ports, services_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Command, Match
@@ -28,6 +28,25 @@ from kgdiag.traffic.names import SPECIAL, route_of, upstream_of
 MOST_TRACED = 16
 """Failed requests that are traced through the declared objects; those that are alike count as one."""
 
+_RUNTIME = {
+    "UF",
+    "UC",
+    "UR",
+    "UT",
+    "UO",
+    "UPE",
+    "UMSDR",
+    "DC",
+    "DR",
+    "DPE",
+    "DT",
+    "SI",
+    "LR",
+    "OM",
+    "RL",
+    "RLSE",
+    "DF",
+}
 _SECURITY = "security.istio.io"
 _BY_SIDECARS = (403, 404, 426, 500, 502, 503, 504)  # statuses that an inbound sidecar may write too
 
@@ -188,7 +207,7 @@ class _Explainer:
         if policy is not None and (policy.name or policy.text == "none"):
             return self._policies(world, hop, policy)
         if line.inbound and "UF" in line.flags:
-            return self._unanswered_port(world, hop)
+            return self._unanswered_port(world, self._proxy_pod(line), hop.port)
         place = line.cluster or line.path
         key = (
             hop.proxy,
@@ -237,16 +256,14 @@ class _Explainer:
         commands = tuple(_get(one, "{.spec}", "what it allows") for one in allowing[:3])
         return (Cause(words, tuple(one.ref for one in allowing), tuple(evidence), fix, commands),)
 
-    def _unanswered_port(self, world: World, hop: Seen) -> tuple[Cause, ...]:
-        """A sidecar that cannot connect to its own application."""
-        pod = self._proxy_pod(hop.line)
-        port = hop.port
+    def _unanswered_port(self, world: World, pod: Obj | None, port: int | None) -> tuple[Cause, ...]:
+        """A pod that does not take connections on a port."""
         if pod is None or port is None:
             return ()
         leading = [
             service
             for service in services_of(world, pod)
-            if any(declared.target == port for declared in service_ports(service))
+            if any(resolve_target(pod, declared) == port for declared in service_ports(service))
         ]
         names = ", ".join(_slash(one.ref) for one in leading)
         declared = sorted(
@@ -286,7 +303,12 @@ class _Explainer:
             if path.outcome.result is Result.REFUSED and path.outcome.status == (line.status or None)
         ]
         if same:
-            return tuple(dict.fromkeys(cause_of_path(path) for path in same[:3]))
+            return causes_of(same)
+        if _RUNTIME & set(line.flags):
+            # What is declared leads there; that nobody listens, or not in time, is declared nowhere.
+            if "refused" not in f"{line.details} {line.failure}".lower() or line.upstream is None:
+                return ()
+            return self._unanswered_port(world, self._pod_at(line.upstream.ip, line), line.upstream.port)
         if any(path.outcome.result is Result.UNKNOWN for path in paths) or not paths:
             return ()
         if line.cluster and all(path.outcome.flag == "NR" for path in paths):
@@ -314,7 +336,7 @@ class _Explainer:
         except (KgdiagError, ValueError):
             return ()
         refused = [path for path in paths if path.outcome.result is Result.REFUSED]
-        return tuple(dict.fromkeys(cause_of_path(path) for path in refused[:3]))
+        return causes_of(refused)
 
 
 # -- one line ----------------------------------------------------------------------------------------------
@@ -479,8 +501,13 @@ def trace_command(question: Question) -> str:
     return shlex.join(argv)
 
 
-def cause_of_path(path: PathTaken) -> Cause:
-    """Where a traced way ends, as a cause."""
+def causes_of(paths: Iterable[PathTaken]) -> tuple[Cause, ...]:
+    """Where traced ways end, as causes: one for each reason, the first three."""
+    found = {path.outcome.reason: path for path in reversed(list(paths))}
+    return tuple(_cause(path) for path in list(found.values())[::-1][:3])
+
+
+def _cause(path: PathTaken) -> Cause:
     outcome = path.outcome
     last = path.hops[-1] if path.hops else None
     objects = dict.fromkeys(outcome.blame)
@@ -525,4 +552,4 @@ def _get(obj: Obj, field_path: str, expect: str) -> Command:
     return Command(argv, expect, Match.ANY)
 
 
-__all__ = ["cause_of_path", "explain", "meaning_of", "place_of", "question_of", "status_words"]
+__all__ = ["causes_of", "explain", "meaning_of", "place_of", "question_of", "status_words"]
