@@ -228,7 +228,6 @@ class Route:
     filters: tuple[HttpFilter, ...] = ()  # what the route adds to, or decides for, the chain's filters
     mirrors: tuple[WeightedCluster, ...] = ()
     overrides: Mapping[str, object] = field(default_factory=dict)  # for the chain's filters, by their keys
-    switched_off: frozenset[str] = frozenset()  # the keys of filters that it switches off by name
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,9 @@ def path_prefix(prefix: str, path: str) -> bool:
     return path == bare or path.startswith(bare + "/")
 
 
+_LITERAL = r"a-zA-Z0-9\-._~%!$&'()+,;:@="  # what a wildcard of a template stands for
+
+
 def _template(template: str) -> str:
     """A URI template as RE2: ``*`` one segment, ``**`` any number, ``{name}`` and ``{name=...}`` likewise.
 
@@ -85,10 +88,10 @@ def _template(template: str) -> str:
             out += _template(inner)
             at = end + 1
         elif template.startswith("**", at):
-            out += ".*"
+            out += f"[{_LITERAL}/]*"
             at += 2
         elif char == "*":
-            out += "[^/]+"
+            out += f"[{_LITERAL}]+"
             at += 1
         else:
             out += re2.escape(char)

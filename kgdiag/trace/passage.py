@@ -70,7 +70,7 @@ from kgdiag.trace.flow import (
     response_headers,
     scaled,
 )
-from kgdiag.trace.match import compiled, miss, string_matches
+from kgdiag.trace.match import compiled, is_grpc, miss, string_matches
 
 _DEEPEST = 24
 _BEHIND = 100  # filters of this stage on judge after fault injection and CORS
@@ -435,7 +435,7 @@ class Passage:
         escaped = any(mark in path.lower() for mark in ("%2f", "%5c"))
         if not escaped or connections.escaped_slashes in ("keep", "decode"):
             return None
-        if connections.escaped_slashes == "reject":
+        if connections.escaped_slashes == "reject" or is_grpc(flow.request):  # gRPC is not redirected
             return self.walk.refused(
                 flow,
                 self.at,

@@ -147,7 +147,7 @@ def _differs(proxy: Proxy, path: PathTaken, sent: Sent, answer: Answer) -> str |
         if not echoed:
             if not sent.http:
                 return None if answer.status is not None else f"delivered, got {answer.status} {answer.how}"
-            return f"delivered to {outcome.cluster}, got {answer.status} {answer.how} {answer.header('location')}"
+            return f"delivered to {outcome.cluster}, got {answer.status} {answer.how}"
         return _backend(proxy, path, sent, answer) or (
             _response(path, answer) if path_is_http(path) else None
         )
@@ -185,7 +185,8 @@ def _backend(proxy: Proxy, path: PathTaken, sent: Sent, answer: Answer) -> str |
             return f"Host {request.authority}, the backend saw {joined(seen['headers'], 'host')}"
         for name in REQUEST_NAMES:
             if joined(request.headers, name) != joined(seen["headers"], name):
-                return f"{name}: {joined(request.headers, name)}, the backend saw {joined(seen['headers'], name)}"
+                found = joined(seen["headers"], name)
+                return f"{name}: {joined(request.headers, name)}, the backend saw {found}"
     return None
 
 
@@ -208,5 +209,6 @@ def _edited(path: PathTaken, answer: Answer, base: Any) -> str | None:
     for name in RESPONSE_NAMES:
         expected = joined(pairs, name)
         if expected != answer.header(name):
-            return f"response header {name}: {expected}, got {answer.header(name)} ({path.outcome.status} {path.outcome.reason})"
+            after = f"({path.outcome.status} {path.outcome.reason})"
+            return f"response header {name}: {expected}, got {answer.header(name)} {after}"
     return None

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.envoy.compare import disagreement, proxy_of, send
 from tests.envoy.generate import BACKEND_HEADERS, Generator, Sent
-from tests.envoy.server import Echo, Rejected, free_ports, running
+from tests.envoy.server import Echo, RejectedError, free_ports, running
 
 PER_SETUP = 120
 
@@ -30,6 +30,7 @@ class Tally:
     requests: int = 0
     setups: int = 0
     rejected: int = 0
+    words: list[str] = field(default_factory=list)  # of Envoys that did not start
     statuses: dict[str, int] = field(default_factory=dict)
     differences: list[tuple[int, Sent, str]] = field(default_factory=list)
 
@@ -54,7 +55,7 @@ def certificate() -> dict[str, Any]:
 
 def run(seed: int, count: int, folder: Path, *, keep: bool = False) -> Tally:
     """Compare ``count`` requests, spread over as many configurations as that takes."""
-    tally = Tally()
+    tally, taken = Tally(), 0
     signed = certificate()
     echo = Echo(4, BACKEND_HEADERS)
     try:
@@ -77,11 +78,15 @@ def run(seed: int, count: int, folder: Path, *, keep: bool = False) -> Tally:
                         said = disagreement(proxy, sent, answer)
                         if said is not None:
                             tally.differences.append((tally.setups + tally.rejected - 1, sent, said))
-            except Rejected as error:
+            except RejectedError as error:
+                if "Address already in use" in str(error):
+                    taken += 1
+                    if taken < 20:
+                        continue
                 tally.rejected += 1
                 if tally.rejected > 10 and tally.setups == 0:
                     raise
-                print("rejected:", str(error)[-400:], file=sys.stderr)
+                tally.words.append(str(error)[-400:])
     finally:
         echo.close()
     return tally
@@ -94,12 +99,12 @@ def main() -> int:
         tally = run(seed, count, Path(folder))
     took = time.monotonic() - start
     for at, sent, said in tally.differences[:40]:
-        print(f"seed {seed}/{at}: {said}\n    {asdict(sent)}")
+        sys.stdout.write(f"seed {seed}/{at}: {said}\n    {asdict(sent)}\n")
     share = 100 * (1 - len(tally.differences) / max(tally.requests, 1))
-    print(
+    sys.stdout.write(
         f"seed {seed}: {tally.requests} requests to {tally.setups} configurations "
         f"({tally.rejected} refused by Envoy), {len(tally.differences)} disagreements, {share:.2f} % agree, "
-        f"statuses {tally.statuses}, {took:.0f} s"
+        f"statuses {tally.statuses}, {took:.0f} s\n"
     )
     return 1 if tally.differences else 0
 

@@ -419,7 +419,7 @@ class Generator:
 
     def route_config(self, name: str) -> Json:
         self.count += 1
-        left = [domain for domain in _DOMAINS]
+        left = list(_DOMAINS)
         self.random.shuffle(left)
         hosts = []
         seen: set[str] = set()

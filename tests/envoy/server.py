@@ -82,13 +82,13 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class Rejected(Exception):
+class RejectedError(Exception):
     """Envoy did not take the configuration; its words."""
 
 
 @contextmanager
 def running(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Envoy with this configuration; gives its own config dump. Raises Rejected."""
+    """Envoy with this configuration; gives its own config dump. Raises RejectedError."""
     admin = free_ports(1)[0]
     whole = {**config, "admin": {"address": address(admin)}}
     file = folder / f"envoy-{admin}.json"
@@ -114,14 +114,14 @@ def _wait(process: subprocess.Popen[bytes], admin: int, log: Path) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise Rejected(log.read_text()[-3000:])
+            raise RejectedError(log.read_text()[-3000:])
         try:
             if "LIVE" in _get(admin, "/ready"):
                 return
         except OSError:
             pass
         time.sleep(0.05)
-    raise Rejected("not ready in time: " + log.read_text()[-3000:])
+    raise RejectedError("not ready in time: " + log.read_text()[-3000:])
 
 
 def _get(port: int, path: str) -> str:

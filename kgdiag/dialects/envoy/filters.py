@@ -122,18 +122,18 @@ def _override(
 
 def _specific(kind: str, chain: Json, own: Json) -> Json | None:
     """A filter's config on a route with one of its own; None: the filter does nothing there."""
-    if len(own) <= ("@type" in own) and kind != "rbac":
+    if not own or (set(own) == {"@type"} and kind not in ("rbac", "fault")):
         return chain
     match kind:
         case "rbac":
-            if not own:
-                return chain
             found = own.get("rbac")
             return found if isinstance(found, Mapping) else None
         case "jwt_authn":
             named = (chain.get("requirement_map") or {}).get(own.get("requirement_name"))
             return {**chain, "rules": [{"match": {}, "requires": named}]} if named else chain
-        case "basic_auth" | "api_key_auth" | "fault":
+        case "fault":
+            return None  # the route has its own, and no other
+        case "basic_auth" | "api_key_auth":
             return {**chain, **own}
     return chain
 

@@ -88,11 +88,6 @@ def _route(host: Json, raw: Json, above: Json) -> Route:
             if isinstance(item, Mapping) and item.get("cluster")
         ),
         overrides=config,
-        switched_off=frozenset(
-            name
-            for name, own in config.items()
-            if str(dig(own, "@type", "")).endswith(".FilterConfig") and own.get("disabled") is True
-        ),
     )
 
 
