@@ -44,8 +44,8 @@ class EffectWalker(Walker):
 def as_declared(world: World, trace: Trace) -> Iterator[str]:
     """Words for each proxy on the way that was walked as declared, since its config could not be read."""
     words = {f"{hop.object} {hop.detail}" for path in trace.paths for hop in path.hops}
-    for read in world.gaps():
-        if read.need.kind == PROXY_DUMP:
+    for read in world.reads:
+        if read.need.kind == PROXY_DUMP and not read.objects:
             pod = Ref("", "Pod", read.need.namespace or "", read.need.name or "")
             if any(str(pod) in text for text in words):
                 yield f"the config of {pod} could not be read: it is walked as it is declared"
