@@ -51,7 +51,10 @@ e2e: $(VENV)/.ready ## the tests on that cluster
 differential: $(VENV)/.ready ## random configurations on that cluster against predictions: SEED=, N= configurations
 	$(BIN)/python -m tests.e2e.differential.rounds $(SEED) $(N)
 
+envoy-differential: $(VENV)/.ready ## random requests to real Envoys against predictions: SEED=, N= requests
+	$(BIN)/python -m tests.envoy.differential $(SEED) $(N)
+
 e2e-down: ## delete that cluster
 	kind-configs/down
 
-.PHONY: help dev demo fmt lint test docs docs-check check e2e-up e2e differential e2e-down
+.PHONY: help dev demo fmt lint test docs docs-check check e2e-up e2e differential envoy-differential e2e-down
