@@ -39,9 +39,10 @@ def show(session: Session, name: str, narrow: Narrow, *, fail_on: Severity | Non
     made = ask(session.source, session.world, lambda world: _picture(world, pods, narrow))
     if made is None:
         read = unread(session.world, pods[0].ref)
-        raise ReadFailed(
-            read.message if read is not None else "it answered with no config dump", subject=name
-        )
+        live = session.world.origin is Origin.LIVE
+        words = "it answered with no config dump" if live else "these files do not have its config"
+        hint = "" if live else "save it with them: kgdiag snapshot save --proxies FILE"
+        raise ReadFailed(read.message if read is not None else words, subject=name, hint=hint)
     return Answer(made, tuple(session.world.gaps()), exit_code(session.world, made, fail_on))
 
 

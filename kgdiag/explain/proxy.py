@@ -59,8 +59,8 @@ class Narrow:
 def pods_behind(world: World, obj: Obj, dialects: Iterable[Dialect]) -> list[Obj]:
     """The pods whose proxy an object means: a pod itself, a workload's, a Gateway's, a Service's."""
     if obj.kind == kinds.POD:
-        return [obj]
-    if obj.kind == kinds.SERVICE:
+        found = [obj]
+    elif obj.kind == kinds.SERVICE:
         found = pods_of(world, obj)
     elif obj.kind == kinds.ISTIO_GATEWAY:
         selector = obj.mapping("spec.selector")
