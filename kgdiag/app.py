@@ -113,7 +113,7 @@ def trace_dump(question: Question, *, fail_on: Severity | None) -> Answer:
     where several could be meant, InputError for a file that is no dump.
     """
     from kgdiag.collect.dumps import read_dump
-    from kgdiag.dialects.envoy.dump import dumps_of
+    from kgdiag.dialects.envoy.dump import MalformedError, dumps_of
     from kgdiag.dialects.envoy.proxy import dump_proxy, pod_of
     from kgdiag.trace import trace_proxy
     from kgdiag.trace.match import string_matches
@@ -130,9 +130,12 @@ def trace_dump(question: Question, *, fail_on: Severity | None) -> Answer:
         )
     name, dump = found[0]
     proxy = dump_proxy(dump, string_matches, pod=pod_of(dump, name))
-    port = wanted if wanted is not None else _listener_port(proxy, question)
     world = World(Origin.FILES)
-    found_trace = trace_proxy(world, question, proxy, port)
+    try:
+        port = question.port if proxy.unknown else wanted or _listener_port(proxy, question)
+        found_trace = trace_proxy(world, question, proxy, port)
+    except MalformedError as error:
+        raise InputError(str(error), subject=file) from None
     notes = [f"{what} was refused by the proxy: {why}" for what, why in dump.rejected]
     return _answer(world, replace(found_trace, notes=(*found_trace.notes, *notes)), fail_on)
 
@@ -206,10 +209,28 @@ def _where_it_ends(world: World, trace: Trace) -> tuple[Finding, ...]:
             blamed |= dict.fromkeys(path.outcome.blame)
     if not blamed:
         return ()
+    failed = any(path.outcome.result is Result.REFUSED for path in trace.paths)
+    unread = _never_applied(world) if failed and world.documents else []
     wanted = {(ref.group, ref.kind) for ref in blamed}
     rules = [rule for rule in catalogue().values() if any(kind.key in wanted for kind in rule.about)]
     found, _ = run(world, rules, Scope(objects=frozenset(blamed)))
-    return tuple(item for item in found if item.severity is not Severity.INFO)
+    return (*unread, *(item for item in found if item.severity is not Severity.INFO))
+
+
+_DECIDING = frozenset(
+    ("Gateway", "VirtualService", "DestinationRule", "HTTPRoute", "GRPCRoute", "Service", "Ingress", "Route")
+)
+
+
+def _never_applied(world: World) -> list[Finding]:
+    """Documents of files that would decide a way and that no server takes, or not as they are written."""
+    from kgdiag.rules import catalogue
+    from kgdiag.rules.base import Scope
+    from kgdiag.rules.run import run
+
+    rules = [rule for ident, rule in catalogue().items() if ident in ("KG001", "KG002")]
+    found, _ = run(world, rules, Scope())
+    return [item for item in found if item.severity is Severity.ERROR and item.object.kind in _DECIDING]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ has what a person reads first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def _head(page: Page, body: Trace) -> None:
     origin = asked.origin or "outside"
     via = f", via {asked.via}" if asked.via else ""
     page.line(f"{clean(asked.request.method)} {clean(asked.url)} from {clean(origin)}{clean(via)}", "dim")
-    first = _first(body.findings)
+    first = _first(body)
     if first is not None:
         page.line(Text.assemble(("why: ", "bold"), f"{named(first.object)}: {clean(first.message)}"))
     fix = first.fix if first is not None else ""
@@ -71,9 +72,15 @@ def _head(page: Page, body: Trace) -> None:
         page.line(Text.assemble(("change: ", "bold green"), clean(fix)))
 
 
-def _first(found: Sequence[Finding]) -> Finding | None:
-    """The finding that says what to change: the most severe one that is no mere fact."""
-    return next((item for item in found if item.severity is not Severity.INFO), None)
+def _first(body: Trace) -> Finding | None:
+    """The finding that says why: an error where the way ends, or a warning about this very request."""
+    asked = body.question.request
+    for item in body.findings:
+        about = asked.path != "/" and re.search(rf"{re.escape(asked.path)}(?![\w/:.-])", item.message)
+        delivered = all(path.outcome.result is Result.DELIVERED for path in body.paths)
+        if item.severity is Severity.ERROR or (item.severity is Severity.WARNING and (about or delivered)):
+            return item
+    return None
 
 
 def _worst(body: Trace) -> Result:
@@ -125,8 +132,9 @@ def _stop(page: Page, hops: Sequence[Hop], number: int, failing: bool) -> None:
         before = f"{hop.action}: " if page.wide else ""
         style = "red" if last and hop.action is Act.REJECTS else ""
         page.line(Text.assemble((before, "cyan"), (clean(words), style)), indent=5)
-        for fact in hop.evidence if page.wide or last else ():
-            page.line(evidence_text(fact), "dim", indent=7)
+        facts = hop.evidence if page.wide else [one for one in hop.evidence if last and one.value is not None]
+        for text in dict.fromkeys(evidence_text(fact) for fact in facts):
+            page.line(text, "dim", indent=7)
         _losers(page, hop, last)
 
 

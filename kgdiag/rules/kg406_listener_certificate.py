@@ -22,10 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from kgdiag.dialects.gateway_api.grants import granted
 from kgdiag.dialects.gateway_api.spec import ListenerSpec, listeners_of
 from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
+from kgdiag.model.ref import Ref
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.certificates import problem_of
 from kgdiag.rules.common import mappings, namesakes, prove_gone, prove_secret, whole_cluster
@@ -49,8 +51,11 @@ def _judge(self: Rule, world: World, listener: ListenerSpec) -> Iterable[Finding
     owner = listener.owner
     for at, ref in mappings(tls.get("certificateRefs")):
         name, namespace = str(ref.get("name") or ""), str(ref.get("namespace") or owner.namespace)
-        if ref.get("group") or ref.get("kind") not in (None, "Secret") or namespace != owner.namespace:
+        if ref.get("group") or ref.get("kind") not in (None, "Secret"):
             continue
+        target = Ref("", "Secret", namespace, name)
+        if not granted(world, (owner.kind.group, owner.kind.name, owner.namespace), target):
+            continue  # KG401 says so
         field = f"{listener.part}.tls.certificateRefs[{at}]"
         secret = world.get(kinds.SECRET, namespace, name, optional=True)
         if secret is not None:

@@ -95,7 +95,9 @@ def destination(name: str, cluster: Cluster | None) -> str:
     service = cluster.service if cluster is not None else None
     if service is not None and cluster is not None:
         return f"to {service}" + (f" port {cluster.port}" if cluster.port else "")
-    return f"to cluster {name}"
+    return (
+        f"to cluster {name}" if cluster is not None else f"to cluster {name}, which the proxy does not have"
+    )
 
 
 def rewrites(before: Request, after: Request) -> str:

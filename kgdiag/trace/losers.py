@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 
+from kgdiag.graph.world import World
+from kgdiag.model import kinds
 from kgdiag.model.proxy import Excluded, FilterChain, Listener, Route, RouteConfig, VirtualHost
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Rejected, Request
@@ -109,6 +111,26 @@ def nearest_hosts(config: RouteConfig, host: str) -> list[str]:
     """The domains of a route config, the most like the host first."""
     names = (name for one in config.virtual_hosts[:_MOST_HOSTS] for name in one.domains)
     return sorted(dict.fromkeys(names), key=lambda name: (_distance(host, name.lower()), name))
+
+
+def no_rule(at: Ref, request: Request) -> str:
+    """What would give a host that is served a route, where no rule comes near."""
+    return f"add a rule for {request.method} {request.path} to {at}, or ask for a path that it has"
+
+
+def other_parents(world: World, at: Ref) -> Iterator[Rejected]:
+    """Routes of the Gateway API that name a Gateway like this one in a namespace where there is none."""
+    if (at.group, at.kind) != kinds.GATEWAY.key:
+        return
+    for kind in (kinds.HTTP_ROUTE, kinds.GRPC_ROUTE):
+        for route in world.all(kind, optional=True):
+            for index, parent in enumerate(route.maps("spec.parentRefs")):
+                space = str(parent.get("namespace") or route.namespace)
+                if parent.get("name") != at.name or space == at.namespace:
+                    continue
+                if world.get(kinds.GATEWAY, space, at.name, optional=True) is None:
+                    reason = f"it names Gateway {space}/{at.name}, which does not exist; this is {at}"
+                    yield Rejected(route.ref, f"spec.parentRefs[{index}]", reason, 1)
 
 
 def _alike(one: str, other: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kgdiag.graph.core import cluster_name, service_ports
 from kgdiag.model import kinds
-from kgdiag.model.obj import Obj
+from kgdiag.model.obj import Evidence, Obj
 from kgdiag.model.proxy import (
     ClientTls,
     Cluster,
@@ -491,6 +491,8 @@ class Passage:
         rejected += losers.other_hosts(config, request.authority, host)
         rejected += losers.excluded(config.excluded)
         rejected += self._elsewhere(request)
+        if host is None:
+            rejected += losers.other_parents(self.walk.world, self.at)
         ordered = losers.nearest(rejected)
         origin = host.origin if host and host.origin else None
         at = origin.ref if origin else self.at
@@ -507,7 +509,8 @@ class Passage:
                 blame=blame,
                 truth=self.proxy.truth,
                 evidence=origin.evidence if origin else (),
-                fix=losers.hint(ordered) or ("" if host else losers.no_host(at, request.host, config)),
+                fix=losers.hint(ordered)
+                or (losers.no_rule(at, request) if host else losers.no_host(at, request.host, config)),
             ),
             "route",
             name=config.name,
@@ -853,6 +856,8 @@ class Passage:
             return doubt
         if why:
             doubt = f": {why[0].reason}"
+        elif not doubt and share.origin is not None and (named := _backend_name(evidence)):
+            reason, doubt = f"{at} {share.origin.part} leads to no Service port that there is", f" ({named})"
         blame += [one.ref for one in why[:2]]
         rejected = tuple(losers.excluded(why))
         if not http:
@@ -1176,6 +1181,16 @@ def _answered(branches: list[Branch], levels: Levels, flow: Flow) -> list[Branch
             _with_answers(branches, (*_answers(levels, share, flow.request), *flow.response)),
         )
     )
+
+
+def _backend_name(evidence: Sequence[Evidence]) -> str:
+    """``shop/cart:80``, what a backendRef names; "" where the evidence is none."""
+    for one in evidence:
+        if isinstance(one.value, dict) and one.value.get("name"):
+            space = f"{one.value['namespace']}/" if one.value.get("namespace") else ""
+            port = f":{one.value['port']}" if one.value.get("port") else ""
+            return f"{space}{one.value['name']}{port}"
+    return ""
 
 
 def _is_through(share: WeightedCluster) -> bool:

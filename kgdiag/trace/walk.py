@@ -29,6 +29,7 @@ from kgdiag.model.trace import Act, Backend, Hop, Outcome, Rejected, Request, Re
 from kgdiag.trace import assumed, brief, losers, network, verify
 from kgdiag.trace.envoy import (
     find_chain,
+    fitting_chains,
     grpc_status,
 )
 from kgdiag.trace.flow import (
@@ -442,7 +443,7 @@ class Walker:
         ports = sorted(proxy.ports())
         others = ", ".join(str(one) for one in ports) or "none"
         reason = f"nothing listens on port {port} of the {proxy.role} {pod.ref} (listeners: {others})"
-        found = tuple(losers.excluded(proxy.excluded_at(port)))
+        found = losers.nearest(losers.excluded(proxy.excluded_at(port)))
         blame = (flow.backend.service,) if flow.backend and flow.backend.service else ()
         return self.failed(
             flow,
@@ -544,6 +545,10 @@ class Walker:
         flow = flow.to(seen=flow.seen | {mark}, depth=flow.depth + 1)
         hello = flow.layers[0] if flow.layers else None
         chain = find_chain(listener, address, port, hello, flow.request)
+        left = fitting_chains(listener, address, port, hello, flow.request)
+        if asked := next((one.match.dynamic for one in left if one.match.dynamic), ""):
+            reason = f"which filter chain of {listener.name} takes the connection depends on its {asked}"
+            return self.unknown(flow, proxy.pod, reason)
         if chain is None:
             return self._no_chain(proxy, listener, flow, port, inbound)
         trip = Passage(self, proxy, listener, chain, port, outbound, inbound)
@@ -609,7 +614,7 @@ def _speak(flow: Flow, sni: str | None, listener: Listener, sidecar: bool) -> st
     known = flow.target.service if flow.target is not None else None
     if flow.cluster == "PassthroughCluster" and known is not None and sidecar:
         return (
-            f"let the client's sidecar see {known.ref} (egress hosts of a Sidecar, exportTo, mesh membership): "
+            f"let the client's sidecar see {known.ref} (Sidecar egress, exportTo, mesh membership): "
             "what it does not know it passes on in plaintext"
         )
     if mesh and flow.cluster == "PassthroughCluster":
