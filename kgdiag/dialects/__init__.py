@@ -18,6 +18,7 @@ ALL = (
     "istio_gateway_api",
     "istio",
     "gateway_api",
+    "inference",
     "ingress",
     "knative",
     "kserve",

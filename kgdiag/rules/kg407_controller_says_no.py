@@ -69,7 +69,7 @@ def _finding(self: Rule, obj: Obj, field: str, who: str, condition: Mapping[str,
         severity=Severity.INFO if old else Severity.WARNING,
         evidence=[obj.evidence(field)],
         fix=f"mend what the controller names: {words}",
-        follows=[("no controller", obj.ref)],
+        follows=[("no controller", obj.ref), ("listener left out", obj.ref)],
         verify=[
             commands.get(
                 obj.kind, obj.namespace, obj.name, jsonpath=".status", expect=f"{kind} {status}",
