@@ -15,7 +15,8 @@ from kgdiag.traffic.flags import cause_of
 from kgdiag.traffic.model import Ended, Explained
 
 _SIGNS = re.compile(
-    r"^(?:[<>] \S|\* (?:  )?(?:Trying|Connected to|Could not|Host|Closing)|curl: \(\d+\))", re.M
+    r"^(?:< HTTP/|> [A-Z]+ \S+ HTTP/|\* (?:  )?(?:Trying|Connected to|Could not|Host|Closing)|curl: \(\d+\))",
+    re.M,
 )
 _REQUEST = re.compile(r"^> ([A-Z]+) (\S+) HTTP/(\S+)")
 _STATUS = re.compile(r"^< HTTP/(\S+) (\d{3})")

@@ -154,6 +154,7 @@ class _Explainer:
         where = place_of(hop) or "the endpoint"
         if pod is None:
             own = "" if _fine(line) else " (the application, or a proxy before it whose line is not here)"
+            own += f"; {line.cluster}: {SPECIAL[line.cluster]}" if line.cluster in SPECIAL and own else ""
             return Ended.ANSWERED, f"{line.status} from {where}{own}", hop.upstream
         if admin_of(pod) is None or _fine(line) or line.status not in _BY_SIDECARS:
             good = "" if _fine(line) else ": every proxy passed the request on, routing is fine"

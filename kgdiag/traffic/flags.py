@@ -143,6 +143,8 @@ _CAUSES = (
     ("CERTIFICATE_VERIFY_FAILED", "the endpoint's certificate is not trusted"),
     ("SSLV3_ALERT_CERTIFICATE", "the endpoint does not accept the proxy's certificate"),
     ("TLSV1_ALERT", "the endpoint broke off the TLS handshake"),
+    ("TLS_ERROR:|33554536", "the endpoint reset the connection during the TLS handshake"),
+    ("Connection_reset_by_peer", "the endpoint reset the connection"),
     ("TLS_ERROR", "TLS failed"),
     ("Connection_refused", "nothing listens on the endpoint's port"),
     ("connection_timeout", "the endpoint did not accept the connection in time"),

@@ -203,6 +203,10 @@ def _body(field: str, before: str, after: str) -> str:
         return r"\d+|-"
     if field == "method":
         return r"[A-Za-z-]+"
+    if field == "flags":
+        return r"[A-Za-z]+(?:,[A-Za-z]+)*|-"
+    if field == "protocol":
+        return r"HTTP/[\d.]+|-"
     if field == "details":
         return r"[A-Za-z]\S*|-"
     if field == "path":
@@ -219,6 +223,7 @@ def _partial(pieces: list[str], cut: int, tail: str) -> re.Pattern[str] | None:
     if not cut or not pieces[0].startswith(r"\["):
         return None
     head = [re.sub(r'^\\\]\\s\+"', r'(?:\\]?\\s*"|(?<!\\S))', pieces[1]), *pieces[2:cut]]
+    head[0] = head[0].replace("[A-Za-z-]+", '[A-Z]{3,}|(?<=")-')
     rest = ""
     for piece in reversed(pieces[cut:]):
         rest = "(?:" + piece.replace(r"[^\n]*?", r'[^"\n]*') + rest + ")?"
@@ -312,12 +317,13 @@ def read_record(record: list[str], formats: Formats, *, number: int = 0, partly:
     """The line that a record is; None where it is none. ``partly`` takes lines that are cut off too."""
     texts = [text for text in _joins(record) if len(text) <= _LONGEST]
     for cut in (False, True) if partly else (False,):
-        for text in texts:
-            fields = _read(text, formats, partly=cut)
-            if fields is not None:
-                start = _START.search(text)
-                prefix = _PREFIX.match(text[: start.start()]) if start else None
-                return line_of(fields, number=number, proxy_hint=prefix[1] if prefix else "")
+        found = [(fields, text) for text in texts if (fields := _read(text, formats, partly=cut)) is not None]
+        if found:
+            # Joined in the wrong way, a line that is cut off ends at the break.
+            fields, text = max(found, key=lambda item: len(item[0]))
+            start = _START.search(text)
+            prefix = _PREFIX.match(text[: start.start()]) if start else None
+            return line_of(fields, number=number, proxy_hint=prefix[1] if prefix else "")
     return None
 
 
