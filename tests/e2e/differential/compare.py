@@ -112,4 +112,5 @@ def describe(path: PathTaken) -> str:
     outcome = path.outcome
     request = path.hops[-1].request if path.hops else None
     sent = f" {request.authority} {request.target}" if request else ""
-    return f"{outcome.result} {outcome.status or ''} {[pod.name for pod in outcome.pods]}{sent}: {outcome.reason}"
+    pods = [pod.name for pod in outcome.pods]
+    return f"{outcome.result} {outcome.status or ''} {pods}{sent}: {outcome.reason}"

@@ -177,7 +177,12 @@ def route(
 
 
 def _requests(
-    dice: Dice, hosts: list[str], where: list[tuple[Client, str, int]], count: int, times: int
+    dice: Dice,
+    hosts: list[str],
+    where: list[tuple[Client, str, int]],
+    count: int,
+    times: int,
+    paths: tuple[str, ...] = (),
 ) -> list[Ask]:
     found = []
     for _ in range(count):
@@ -188,10 +193,17 @@ def _requests(
         if dice.chance(0.4):
             headers = [(header, dice.pick(VALUES)) for header in dice.some(HEADERS, 1, 2)]
         method = dice.pick(METHODS) if dice.chance(0.4) else "GET"
-        path = dice.pick(TARGETS)
+        path = dice.pick(_near(paths) if paths and dice.chance(0.6) else TARGETS)
         for client, address, port in where:
             found.append(Ask(client, address, port, path, host, "http", method, tuple(headers), "", times))
     return found
+
+
+def _near(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Paths that the routes of a case name, and such as are near them."""
+    ends = ("", "", "/", "/x", "?q=1", "x")
+    found = (f"{path.rstrip('/')}{end}" for path in paths for end in ends)
+    return tuple(path if path.startswith("/") else f"/{path}" for path in found)
 
 
 def _weighted(rules: list[Manifest]) -> bool:
@@ -217,7 +229,15 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
         case.add(dice, _grant(dice, name))
     where = [(OUTSIDE, NODE, flavour.node_port) for flavour in FLAVOURS]
     asked = [host.replace("*", "w") for host in hosts]
-    case.asks += _requests(dice, asked, where, 6, 14 if weighted else 1)
+    named = tuple(
+        path["value"]
+        for item in case.objects
+        if item["kind"] == "HTTPRoute"
+        for one in item["spec"]["rules"]
+        for entry in one.get("matches", ())
+        if (path := entry.get("path", {})).get("type", "PathPrefix") != "RegularExpression" and path
+    )
+    case.asks += _requests(dice, asked, where, 6, 14 if weighted else 1, named)
     return case
 
 
@@ -294,8 +314,8 @@ def listeners_case(
         if home == pool.APP:
             rules[0]["backendRefs"][0]["name"] = dice.pick(("v1", "v2"))
         batch = case.older if dice.chance(0.5) else case.newer
-        # A route without sectionName that fits two listeners of a port breaks Envoy Gateway's whole port; it is
-        # a new port, so there are no older routes to go on with.
+        # A route without sectionName that fits two listeners of a port breaks Envoy Gateway's whole port; it
+        # is a new port, so there are no older routes to go on with.
         parent: Manifest = {"name": "web", "sectionName": dice.pick([*names, *names, "nowhere"])}
         if dice.chance(0.2):
             parent["port"] = dice.pick((port, port, 4444))
@@ -317,7 +337,7 @@ def listeners_case(
 
 
 def grpc_case(dice: Dice, name: str, base: str) -> Case:
-    """GRPCRoutes, and an HTTPRoute on the same host by chance; requests are HTTP/1.1 with gRPC's content type."""
+    """GRPCRoutes; requests are HTTP/1.1 with gRPC's content type."""
     case = Case(name)
     hosts = [f"a.{base}", f"*.{base}"]
     services, methods = ("shop.Cart", "shop.Cart2", "shop"), ("Get", "Put", "GetAll")

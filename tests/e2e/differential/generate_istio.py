@@ -363,7 +363,7 @@ def requests(
 
 
 def routes_case(dice: Dice, name: str, base: str) -> Case:
-    """VirtualServices of different age and namespace on the hosts of one or two Gateways that share a port."""
+    """VirtualServices of different age and namespace on hosts of Gateways that share a port."""
     case = Case(name)
     port = dice.pick((9001, 9002, 9003))
     if dice.chance(0.5):
@@ -621,7 +621,7 @@ def ingress_case(dice: Dice, name: str, base: str) -> Case:
 
 
 def allowed_case(dice: Dice, name: str, base: str, port: int) -> Case:
-    """ALLOW policies on a gateway. The pool's base policy allows all other ports, so that they touch this only."""
+    """ALLOW policies on a gateway. The pool's base policy allows all other ports."""
     case = Case(name)
     server = {"port": {"number": port, "name": "http", "protocol": "HTTP"}, "hosts": [f"*.{base}"]}
     case.add(dice, gateway(pool.GATEWAY, f"{name}-g", [server], {"istio": "dif"}))

@@ -1,4 +1,4 @@
-"""Random configurations of sidecars: VirtualServices on `mesh`, DestinationRules, mTLS, policies, Sidecars."""
+"""Random configurations of sidecars: routes on `mesh`, DestinationRules, mTLS, policies, Sidecars."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fqdn(name: str, namespace: str) -> str:
 
 
 def routes_case(dice: Dice, name: str, base: str) -> Case:
-    """VirtualServices for Services of the case's own, asked in all the ways in which a Service can be named."""
+    """VirtualServices for Services of the case's own, asked in all ways of naming a Service."""
     case = Case(name)
     owned = []
     for number in range(dice.pick((1, 2))):
@@ -54,6 +54,10 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
             hosts.append(f"plus.{base}")
         if entry and dice.chance(0.3):
             hosts.append(entry)
+        if dice.chance(0.08):
+            hosts = [dice.pick((f"*.{space}.svc.cluster.local", f"*.{base}"))]
+            # A wildcard over a namespace would hide the other cases' Services from their own rules.
+            hosts = [host for host in hosts if base in host] or [f"*.{base}"]
         gateways = dice.pick(([], ["mesh"], ["mesh"], ["mesh", "dif-gw/none"]))
         count = dice.randint(1, 3)
         rules = [
@@ -67,6 +71,10 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
                 if dice.chance(0.06):
                     item["sourceNamespace"] = dice.pick((pool.CLIENTS, pool.MESH))
         spec: Manifest = {"hosts": hosts, "http": rules}
+        if dice.chance(0.08):
+            spec["tcp"] = _tcp_rules(dice)
+            if dice.chance(0.5):
+                del spec["http"]
         if gateways:
             spec["gateways"] = gateways
         if dice.chance(0.1):
@@ -88,7 +96,14 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
         host = None
         if dice.chance(0.2):
             host = dice.pick(
-                [*names, f"plus.{base}", "nobody.example", f"web.{pool.FAR}", *([entry] * 3 if entry else [])]
+                [
+                    *names,
+                    f"plus.{base}",
+                    f"x.{base}",
+                    "nobody.example",
+                    f"web.{pool.FAR}",
+                    *([entry] * 3 if entry else []),
+                ]
             )
         case.asks.append(
             Ask(client, address, port, found.path, host, "http", found.method, found.headers, "", found.times)
@@ -97,22 +112,34 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
 
 
 def _service_entry(dice: Dice, name: str, host: str) -> Manifest:
+    protocol = dice.pick(("HTTP", "HTTP", "HTTP", "TCP"))
     spec: Manifest = {
         "hosts": [host],
         "location": dice.pick(("MESH_EXTERNAL", "MESH_INTERNAL")),
-        "ports": [
-            {
-                "number": 80,
-                "name": dice.pick(("http", "http", "tcp")),
-                "protocol": dice.pick(("HTTP", "HTTP", "TCP")),
-            }
-        ],
-        "resolution": "DNS",
-        "endpoints": [{"address": fqdn(dice.pick(("v1", "v2")), pool.APP)}],
+        "ports": [{"number": 80, "name": dice.pick(("http", "http", "tcp", "web")), "protocol": protocol}],
     }
+    spec["resolution"] = dice.pick(("DNS", "DNS", "STATIC", "NONE"))
+    home = dice.pick((pool.APP, pool.APP, pool.CLIENTS))
+    if spec["resolution"] == "DNS":
+        spec["endpoints"] = [{"address": fqdn(dice.pick(("v1", "v2")), pool.APP)}]
+    elif spec["resolution"] == "STATIC":
+        if dice.chance(0.5):
+            spec["workloadSelector"] = {"labels": {"app": "web", "version": dice.pick(("v1", "v2"))}}
+        else:
+            spec["endpoints"] = [{"address": "10.0.0.1"}] if dice.chance(0.1) else []
+        spec["ports"][0]["targetPort"] = 8080
+        home = pool.APP
     if dice.chance(0.2):
         spec["exportTo"] = dice.pick((["."], [pool.CLIENTS], ["*"]))
-    return manifest(NETWORK, "ServiceEntry", dice.pick((pool.APP, pool.CLIENTS)), name, spec)
+    return manifest(NETWORK, "ServiceEntry", home, name, spec)
+
+
+def _tcp_rules(dice: Dice) -> list[Manifest]:
+    target = {"host": fqdn(dice.pick(("v1", "v2")), pool.APP), "port": {"number": 80}}
+    rule: Manifest = {"route": [{"destination": target}]}
+    if dice.chance(0.4):
+        rule["match"] = [{"port": dice.pick((80, 81))}]
+    return [rule]
 
 
 def peer_authentication(dice: Dice, namespace: str, name: str, app: str | None) -> Manifest:
@@ -206,7 +233,7 @@ def authorization(dice: Dice, namespace: str, name: str, app: str | None, host: 
 
 
 def workload_case(dice: Dice, name: str, base: str, server: str) -> Case:
-    """Policies and client TLS for one workload, asked by clients with and without sidecar and by a gateway."""
+    """Policies and client TLS for one workload, asked with and without sidecar and by a gateway."""
     case = Case(name)
     for number in range(dice.pick((0, 1, 1, 1, 2))):
         case.add(dice, peer_authentication(dice, pool.MESH, f"{name}-p{number}", server))

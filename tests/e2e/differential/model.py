@@ -32,8 +32,8 @@ OUTSIDE = Client()
 class Ask:
     """One request. `address` and `port` are where it is sent; `host` is the Host header where it differs.
 
-    A client outside sends to 127.0.0.1 where `address` is NODE. `sni` is the server name of an https request, ""
-    for none. `times` is how often it is sent (for weights).
+    A client outside sends to 127.0.0.1 where `address` is NODE. `sni` is the server name of an https request,
+    "" for none. `times` is how often it is sent (for weights).
     """
 
     client: Client

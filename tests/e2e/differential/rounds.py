@@ -9,15 +9,16 @@ import json
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kgdiag.model.trace import Trace
 from tests.e2e.differential import generate_gateway_api, generate_istio, generate_mesh, pool
 from tests.e2e.differential.compare import describe, disagreement, left_open
+from tests.e2e.differential.flags import flags
 from tests.e2e.differential.model import LABEL, Ask, Case, Client, Dice, Manifest
 from tests.e2e.differential.predict import Predictor, predictor
 from tests.e2e.differential.send import send
@@ -57,6 +58,8 @@ class Score:
     refused_objects: list[str] = field(default_factory=list)
     misses: list[Miss] = field(default_factory=list)
     open: int = 0
+    flags: int = 0
+    flag_misses: list[Miss] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -64,8 +67,10 @@ class Score:
         times = " ".join(f"{name} {value:.0f}s" for name, value in self.seconds.items())
         agreed = self.requests - len(self.misses) - self.open
         return (
-            f"seed {self.seed}: {self.configurations} configurations, {self.requests} requests, {agreed} agree, "
-            f"{self.open} left open, {len(self.misses)} differ; {len(self.refused_objects)} objects refused by the API; {times}"
+            f"seed {self.seed}: {self.configurations} configurations, {self.requests} requests, "
+            f"{agreed} agree, {self.open} left open, {len(self.misses)} differ, "
+            f"{len(self.flag_misses)} of {self.flags} flags differ; "
+            f"{len(self.refused_objects)} objects refused by the API; {times}"
         )
 
 
@@ -191,9 +196,33 @@ def play(cluster: Cluster, seed: str, count: int, *, keep: bool = False, only: s
             continue
         why = disagreement(ask, answers[number], traces[number])
         score.misses.append(Miss(case, ask, answers[number], traces[number], str(why)))
+    _compare_flags(cluster, score, asked, answers, traces, marks, int(time.monotonic() - born) + 5)
+    lap("flags")
     if not keep:
         clean(cluster)
     return score
+
+
+def _compare_flags(
+    cluster: Cluster,
+    score: Score,
+    asked: list[tuple[Case, Ask]],
+    answers: list[list[Answer]],
+    traces: list[Trace],
+    marks: list[str],
+    seconds: int,
+) -> None:
+    """Response flags against the access logs. Requests that no log has (no HTTP, no proxy) say nothing."""
+    logged = flags(cluster, seconds)
+    for (case, ask), found, trace, mark in zip(asked, answers, traces, marks, strict=True):
+        if mark not in logged or left_open(found, trace):
+            continue
+        score.flags += 1
+        predicted = {path.outcome.flag for path in trace.paths if path.outcome.flag}
+        measured = {part for flag in logged[mark] for part in flag.split(",")} - {"URX"}
+        if not measured <= predicted or (len(trace.paths) == 1 and predicted and not measured):
+            words = f"flags {sorted(predicted)}, measured {sorted(logged[mark])}"
+            score.flag_misses.append(Miss(case, ask, found, trace, words))
 
 
 def _addresses_of(cluster: Cluster) -> Callable[[Ask], Ask]:
@@ -234,8 +263,8 @@ def _again(
 def settle(cluster: Cluster) -> None:
     """Wait until proxies of all kinds have what was applied so far.
 
-    A marker is changed last; control planes handle changes in order, and requests show when it has arrived. Then
-    Istio says of every proxy of the pool whether it acknowledged the last push.
+    A marker is changed last; control planes handle changes in order, and requests show when it has
+    arrived.
     """
     token = f"t{time.monotonic_ns():x}"
     marker = {"metadata": {"name": "dif-marker", "namespace": pool.APP, "labels": {"dif": "marker"}}}
@@ -321,7 +350,7 @@ def main(arguments: list[str]) -> int:
     only = arguments[3] if len(arguments) > 3 else ""
     cluster = find_cluster()
     if not isinstance(cluster, Cluster):
-        print(cluster, file=sys.stderr)
+        sys.stderr.write(f"{cluster}\n")
         return 2
     pool.ensure(cluster)
     cluster.apply(generate_gateway_api.gateways([]))
@@ -329,14 +358,11 @@ def main(arguments: list[str]) -> int:
     for number in range(times):
         score = play(cluster, seed if times == 1 else f"{seed}.{number}", count, keep=bool(only), only=only)
         missed += len(score.misses)
-        for refused in score.refused_objects:
-            print(f"refused: {refused[:300]}")
-        for miss in score.misses:
-            print(miss)
-        print(score)
-        print(
-            "  ", ", ".join(f"{name}: {count}" for name, count in sorted(score.outcomes.items())), flush=True
-        )
+        lines = [f"refused: {refused[:300]}" for refused in score.refused_objects]
+        lines += map(str, (*score.misses, *score.flag_misses, score))
+        lines.append("   " + ", ".join(f"{name}: {count}" for name, count in sorted(score.outcomes.items())))
+        sys.stdout.write("\n".join([*lines, ""]))
+        sys.stdout.flush()
     return 1 if missed else 0
 
 
