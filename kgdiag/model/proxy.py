@@ -460,6 +460,7 @@ class Listener:
     default_chain: FilterChain | None = None
     origins: tuple[Origin, ...] = ()
     excluded: tuple[Excluded, ...] = ()
+    inspects_http: bool = True  # whether the protocol of plaintext is looked for before a chain is chosen
 
 
 class Health(StrEnum):

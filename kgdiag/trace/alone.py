@@ -7,10 +7,11 @@ endpoint is a listener of the same proxy (an internal listener, or the proxy's o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kgdiag.graph.world import World
 from kgdiag.model.obj import Obj
-from kgdiag.model.proxy import Endpoint, Listener, Proxy
+from kgdiag.model.proxy import Cluster, Endpoint, Listener, Proxy
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Act, Backend, Hop, Outcome, PathTaken, Question, Result, Trace
 from kgdiag.trace import network
@@ -36,7 +37,9 @@ def trace_proxy(world: World, question: Question, proxy: Proxy, port: int) -> Tr
         meant = question.port if port == _OUTBOUND else port
         listener = proxy.capture(question.address, meant) or listener
         flow = flow.to(target=Target(question.address, meant, question.address))
-    if listener is None:
+    if proxy.unknown:
+        branches = walk.unknown(flow, proxy.pod, proxy.unknown)
+    elif listener is None:
         ports = ", ".join(str(one) for one in sorted(proxy.ports())) or "none"
         reason = f"nothing listens on port {port} (listeners: {ports})"
         branches = walk.failed(flow, proxy.pod, "refused", reason, truth=proxy.truth)
@@ -68,9 +71,13 @@ class Alone(Walker):
             return super().external(host, port, flow, service)
         return self._endpoint([Endpoint(host, port)], flow)
 
-    def spread(
-        self, endpoints: Sequence[Endpoint], flow: Flow, service: Obj | None, *, known: bool = True
-    ) -> list[Branch]:
+    def original(self, cluster: Cluster, flow: Flow, port: int) -> list[Branch] | None:
+        """A sidecar's inbound clusters send to the port of its own application that the client meant."""
+        if not cluster.name.startswith(("inbound|", "InboundPassthroughCluster")):
+            return None
+        return self._endpoint([Endpoint(f"the application of {self.proxy.pod}", port)], flow)
+
+    def spread(self, endpoints: Sequence[Endpoint], flow: Flow, service: Obj | None) -> list[Branch]:
         """To the endpoints: one way for all that are not this proxy itself."""
         inside: dict[int, tuple[Listener, Endpoint, int]] = {}
         outside = []
@@ -89,12 +96,13 @@ class Alone(Walker):
 
     def _endpoint(self, endpoints: Sequence[Endpoint], flow: Flow) -> list[Branch]:
         service = flow.backend.service if flow.backend else None
-        where = network.describe(self.world, endpoints)
         first = endpoints[0]
+        shown_at = network.describe(self.world, endpoints) if service is None else f"an endpoint of {service}"
         at = service or Ref("", "Host", "", f"{first.hostname or first.address}:{first.port}")
         shown = self._shown(flow.request)
-        request = flow.request if flow.request.is_http else None
-        hop = Hop(at, Act.ANSWERS, f"{where} gets {shown}", truth=self.proxy.truth, request=request)
+        # over TLS or not: it is the same request, and the same way
+        request = replace(flow.request, scheme="http") if flow.request.is_http else None
+        hop = Hop(at, Act.ANSWERS, f"{shown_at} gets {shown}", truth=self.proxy.truth, request=request)
         outcome = Outcome(
             Result.DELIVERED,
             f"delivered to an endpoint of cluster {flow.cluster}" if flow.cluster else "delivered",

@@ -52,7 +52,15 @@ class Hello:
 def find_chain(
     listener: Listener, address: str, port: int, hello: Hello | None, request: Request
 ) -> FilterChain | None:
-    """The filter chain that a connection gets, the default one, or None: the connection is closed.
+    """The filter chain that a connection gets, the default one, or None: the connection is closed."""
+    left = fitting_chains(listener, address, port, hello, request)
+    return left[0] if left else listener.default_chain
+
+
+def fitting_chains(
+    listener: Listener, address: str, port: int, hello: Hello | None, request: Request
+) -> list[FilterChain]:
+    """The filter chains left for a connection: one, or several that ask different things of its source.
 
     Envoy narrows by destination port, address, server name, transport and application protocol, in this
     order, each time to the most specific entry, and never goes back.
@@ -64,8 +72,8 @@ def find_chain(
     left = _by_address(on_port, address)
     left = _by_server_name(left, hello.sni if hello and hello.sni else "")
     left = _by_transport(left, "tls" if hello else "raw_buffer")
-    left = _by_protocol(left, hello.alpn if hello else plaintext_protocols(request))
-    return left[0] if left else listener.default_chain
+    plain = plaintext_protocols(request) if listener.inspects_http else ()
+    return _by_protocol(left, hello.alpn if hello else plain)
 
 
 def plaintext_protocols(request: Request) -> tuple[str, ...]:

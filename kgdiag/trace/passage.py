@@ -911,6 +911,8 @@ class Passage:
     def _original(self, cluster: Cluster, flow: Flow, http: bool) -> list[Branch]:
         """To the address that the client meant."""
         target = flow.target
+        if target is None and (ways := self.walk.original(cluster, flow, self.port)) is not None:
+            return ways
         if target is None or (not self.outbound and target is not None):
             where = flow.target.host if flow.target else "the original destination"
             return self.walk.unknown(

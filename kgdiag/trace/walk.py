@@ -16,6 +16,7 @@ from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Evidence, Obj
 from kgdiag.model.proxy import (
+    Cluster,
     Endpoint,
     HeaderEdits,
     Health,
@@ -376,6 +377,10 @@ class Walker:
         return self.refused(flow, at, reason)
 
     # -- endpoints -------------------------------------------------------------------------------------
+
+    def original(self, cluster: Cluster, flow: Flow, port: int) -> list[Branch] | None:
+        """On from a cluster that sends to where its client meant, where that is not known; None: unknown."""
+        return None
 
     def spread(self, endpoints: Sequence[Endpoint], flow: Flow, service: Obj | None) -> list[Branch]:
         """On to the endpoints, replicas that are alike as one. Shares go by their weights."""

@@ -8,6 +8,7 @@ dump).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,10 +39,18 @@ class Dump:
 def dumps_of(value: Any) -> list[tuple[str, Dump]]:
     """Every dump in a parsed file, with the name that the file gives it (``namespace/pod`` or "").
 
-    Raises ValueError where the value is none of the known shapes.
+    Raises ValueError where the value is none of the known shapes, MalformedError where it is one of them and
+    broken.
     """
+    with reading("the dump"):
+        return _dumps_of(value)
+
+
+def _dumps_of(value: Any) -> list[tuple[str, Dump]]:
     if isinstance(value, Mapping) and isinstance(value.get("configs"), list):
         return [("", _of_configs(value["configs"]))]
+    if isinstance(value, Mapping) and any(key in value for key in _SECRETS):
+        return [("", _of_secrets(value))]
     if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         return [("", _of_list(value))]
     if isinstance(value, Mapping):
@@ -64,10 +73,71 @@ def _nested(value: Json, name: str) -> Iterator[tuple[str, Dump]]:
             yield from _nested(inner, path)
 
 
+_SECRETS = ("dynamicActiveSecrets", "dynamic_active_secrets", "dynamicWarmingSecrets", "static_secrets")
+# What ``/config_dump?resource=…`` prints one by one: the part and the list of it that each belongs to.
+_SINGLE = {
+    "StaticListener": ("ListenersConfigDump", "static_listeners"),
+    "DynamicListener": ("ListenersConfigDump", "dynamic_listeners"),
+    "StaticRouteConfig": ("RoutesConfigDump", "static_route_configs"),
+    "DynamicRouteConfig": ("RoutesConfigDump", "dynamic_route_configs"),
+    "StaticCluster": ("ClustersConfigDump", "static_clusters"),
+    "DynamicCluster": ("ClustersConfigDump", "dynamic_active_clusters"),
+    "StaticEndpointConfig": ("EndpointsConfigDump", "static_endpoint_configs"),
+    "DynamicEndpointConfig": ("EndpointsConfigDump", "dynamic_endpoint_configs"),
+    "StaticSecret": ("SecretsConfigDump", "static_secrets"),
+    "DynamicSecret": ("SecretsConfigDump", "dynamic_active_secrets"),
+}
+
+
+class MalformedError(ValueError):
+    """A part of a dump that is not shaped as Envoy's API has it."""
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Says what part of a dump it is whose shape cannot be read; raises MalformedError."""
+    try:
+        yield
+    except MalformedError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise MalformedError(f"{what} is not shaped as Envoy has it: {error}") from error
+
+
+def _parts(configs: Sequence[Any]) -> dict[str, Json]:
+    """The parts of a dump by their types; single resources are gathered into the part that they are of."""
+    parts: dict[str, Any] = {}
+    for item in configs:
+        if not isinstance(item, Mapping):
+            continue
+        kind = str(item.get("@type", "")).rpartition(".")[2]
+        if kind in _SINGLE:
+            part, key = _SINGLE[kind]
+            parts.setdefault(part, {}).setdefault(key, []).append(item)
+        elif any(
+            key.startswith(("dynamicActive", "dynamicListeners", "dynamicRoute", "dynamicEndpoint"))
+            for key in item
+        ):
+            parts[kind] = snake(item)
+        else:
+            parts[kind] = item
+    return parts
+
+
+def _of_secrets(value: Json) -> Dump:
+    """What ``istioctl proxy-config secrets -o json`` prints."""
+    part = snake(value)
+    return Dump(
+        secrets=_named(_configs(part, "secrets", "secret", dynamic="dynamic_active_secrets"), "name"),
+        warming_secrets=frozenset(
+            str(item.get("name")) for item in _maps(part.get("dynamic_warming_secrets"))
+        ),
+        missing=frozenset(part for part in _PARTS if part != "secrets"),
+    )
+
+
 def _of_configs(configs: Sequence[Any]) -> Dump:
-    parts = {
-        str(item.get("@type", "")).rpartition(".")[2]: item for item in configs if isinstance(item, Mapping)
-    }
+    parts = _parts(configs)
     listeners, rejected = _listeners(parts.get("ListenersConfigDump", {}))
     routes = parts.get("RoutesConfigDump", {})
     clusters = parts.get("ClustersConfigDump", {})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from kgdiag.dialects.envoy.balance import locality, weights
-from kgdiag.dialects.envoy.dump import Dump
+from kgdiag.dialects.envoy.dump import Dump, reading
 from kgdiag.dialects.envoy.filters import Matches, http_filters
 from kgdiag.dialects.envoy.origin import origin_of, service_of
 from kgdiag.dialects.envoy.routes import route_config
@@ -31,12 +31,20 @@ from kgdiag.model.ref import Ref
 
 Json = Mapping[str, Any]
 _INBOUND, _OUTBOUND = 15006, 15001
+# What a filter chain may ask of the client's side of a connection.
+_SOURCES = ("source_type", "source_prefix_ranges", "source_ports", "direct_source_prefix_ranges")
 _ANY = ("0.0.0.0", "::", "")
 _KINDS: dict[str, Literal["eds", "static", "dns", "original_dst", "blackhole"]] = {
     "EDS": "eds",
     "STRICT_DNS": "dns",
     "LOGICAL_DNS": "dns",
     "ORIGINAL_DST": "original_dst",
+    "envoy.clusters.dns": "dns",
+    "envoy.cluster.dns": "dns",
+    "envoy.cluster.strict_dns": "dns",
+    "envoy.cluster.logical_dns": "dns",
+    "envoy.cluster.original_dst": "original_dst",
+    "envoy.cluster.eds": "eds",
 }
 _ESCAPED: dict[str, Literal["keep", "reject", "redirect", "decode"]] = {
     "REJECT_REQUEST": "reject",
@@ -64,6 +72,7 @@ def dump_proxy(
         inbound=read.inbound if sidecar else lambda _port: None,
         identity=_identity(dump),
         namespace=pod.namespace,
+        unknown="the dump has no listeners" if "listeners" in dump.missing else None,
         own_listener=read.own_listener,
         listeners=read.listeners,
         cluster_names=lambda: tuple(dump.clusters),
@@ -154,17 +163,23 @@ class _Reader:
 
     def _listener(self, raw: Json) -> Listener:
         if id(raw) not in self._listeners:
-            origin = origin_of(raw)
-            default = raw.get("default_filter_chain")
-            self._listeners[id(raw)] = Listener(
-                name=str(raw.get("name", "")),
-                address=_address(raw),
-                port=_port(raw),
-                chains=tuple(self._chain(item) for item in raw.get("filter_chains") or ()),
-                default_chain=self._chain(default) if isinstance(default, Mapping) else None,
-                origins=(origin,) if origin else (),
-            )
+            with reading(f"listener {raw.get('name', '')}"):
+                self._listeners[id(raw)] = self._make_listener(raw)
         return self._listeners[id(raw)]
+
+    def _make_listener(self, raw: Json) -> Listener:
+        origin = origin_of(raw)
+        default = raw.get("default_filter_chain")
+        ahead = [str(item.get("name", "")) for item in raw.get("listener_filters") or ()]
+        return Listener(
+            name=str(raw.get("name", "")),
+            address=_address(raw),
+            port=_port(raw),
+            chains=tuple(self._chain(item) for item in raw.get("filter_chains") or ()),
+            default_chain=self._chain(default) if isinstance(default, Mapping) else None,
+            origins=(origin,) if origin else (),
+            inspects_http=any(name.endswith("http_inspector") for name in ahead),
+        )
 
     def _chain(self, raw: Json) -> FilterChain:
         found = raw.get("filter_chain_match")
@@ -179,6 +194,7 @@ class _Reader:
                 f"{item.get('address_prefix')}/{item.get('prefix_len', 0)}"
                 for item in found.get("prefix_ranges") or ()
             ),
+            dynamic=", ".join(key.replace("_", " ") for key in _SOURCES if found.get(key)),
         )
         network = self._network(raw.get("filters") or ())
         tls = self._tls(raw.get("transport_socket"), match, network)
@@ -226,10 +242,11 @@ class _Reader:
         if raw is None:
             gone = "routes" in self._dump.missing
             return RouteConfig(name, (), unknown=f"the dump has no routes, so not {name}" if gone else None)
-        if inline is not None:
-            return route_config(raw)
-        if key not in self._routes:
-            self._routes[key] = route_config(raw)
+        with reading(f"route config {key}"):
+            if inline is not None:
+                return route_config(raw)
+            if key not in self._routes:
+                self._routes[key] = route_config(raw)
         return self._routes[key]
 
     def _tls(self, raw: Any, match: ChainMatch, network: HttpConnections | TcpConnections) -> ServerTls:
@@ -256,15 +273,20 @@ class _Reader:
 
     def cluster(self, name: str) -> Cluster | None:
         raw = self._dump.clusters.get(name)
+        if raw is None and "clusters" in self._dump.missing:
+            why = f"the dump has no clusters, so whether there is a cluster {name} is not known"
+            return Cluster(name, "eds", unknown=why)
         if raw is None:
             return None
         if name not in self._clusters:
-            self._clusters[name] = self._make_cluster(name, raw)
+            with reading(f"cluster {name}"):
+                self._clusters[name] = self._make_cluster(name, raw)
         return self._clusters[name]
 
     def _make_cluster(self, name: str, raw: Json) -> Cluster:
         port, subset, host = _istio_name(name)
-        kind = _KINDS.get(str(raw.get("type", "")), "static")
+        own = str(dig(raw, "cluster_type.name", ""))
+        kind = _KINDS.get(str(raw.get("type") or own), "static")
         if name == "BlackHoleCluster":
             kind = "blackhole"
         tls, sni, matched = _client_tls(raw)
@@ -282,11 +304,15 @@ class _Reader:
             subset=subset,
             external=kind == "dns",
             panic=threshold is None or float(threshold.get("value", 0)) > 0,
-            unknown="the dump has no endpoints (config_dump?include_eds)" if gap else None,
+            unknown=_doubt(raw, own) or (_NO_ENDPOINTS if gap else None),
             origins=(origin,) if origin else (),
         )
 
     def _endpoints(self, name: str, raw: Json, matched: bool) -> tuple[Endpoint, ...]:
+        with reading(f"the endpoints of cluster {name}"):
+            return self._read_endpoints(name, raw, matched)
+
+    def _read_endpoints(self, name: str, raw: Json, matched: bool) -> tuple[Endpoint, ...]:
         service_name = str(dig(raw, "eds_cluster_config.service_name", name))
         load = self._dump.endpoints.get(service_name) or self._dump.endpoints.get(name)
         load = load or (raw.get("load_assignment") if isinstance(raw.get("load_assignment"), Mapping) else {})
@@ -319,6 +345,18 @@ class _Reader:
                     )
                 )
         return tuple(found)
+
+
+_NO_ENDPOINTS = "the dump has no endpoints (config_dump?include_eds)"
+
+
+def _doubt(raw: Json, own: str) -> str | None:
+    """Why the endpoints of a cluster are not in its config."""
+    if own and own not in _KINDS and not own.endswith(".static"):
+        return f"clusters of type {own} find their endpoints in ways that the dump does not tell"
+    if dig(raw, "lb_subset_config.subset_selectors"):
+        return "its load balancer takes subsets of its endpoints by metadata, which is not evaluated here"
+    return None
 
 
 def _bound(listener: Json) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from kgdiag.dialects.envoy.dump import reading
 from kgdiag.dialects.envoy.match import route_match, string_match
 from kgdiag.dialects.envoy.origin import origin_of
 from kgdiag.model.obj import dig
@@ -63,6 +64,11 @@ def _virtual_host(raw: Json, above: Json) -> VirtualHost:
 
 
 def _routes(host: Json, above: Json) -> tuple[Route, ...]:
+    with reading(f"virtual host {host.get('name', '')}"):
+        return _read_routes(host, above)
+
+
+def _read_routes(host: Json, above: Json) -> tuple[Route, ...]:
     matcher = host.get("matcher")
     if isinstance(matcher, Mapping):
         unknown = RouteMatch(dynamic=("its matcher tree says so, which is not evaluated here",))
