@@ -21,7 +21,7 @@ from kgdiag.collect.manifests import Document, Malformed, documents
 from kgdiag.collect.scalars import without_collector
 from kgdiag.collect.snapshot import MAGIC, Snapshot, is_snapshot, load_snapshot, snapshot_of
 from kgdiag.errors import InputError
-from kgdiag.model import schema
+from kgdiag.model import schema, shape
 from kgdiag.model.kind import Kind
 from kgdiag.model.note import Note, NoteCode
 from kgdiag.model.obj import Obj, Path, Place
@@ -230,8 +230,10 @@ class _Reader:
             if kind.namespaced and not entry.raw["metadata"].get("namespace"):
                 entry.raw["metadata"]["namespace"] = home
                 defaulted.add(id(entry))
-            obj = Obj(kind, clean(entry.raw), entry.place)
+            raw = clean(entry.raw)
+            obj = Obj(kind, raw, entry.place)
             self._about(obj, from_files.get(obj.ref), catalogue)
+            self._misfits(obj, shape.fit(raw))
             self._repeated(obj, entry)
             from_files[obj.ref] = obj
         objects.update(from_files)
@@ -266,6 +268,14 @@ class _Reader:
                         f"{path} is {_json_type(value)}, not a string: the API refuses the object; quote it"
                     )
                     self._object_note(NoteCode.NOT_TEXT, obj, message, path, ("metadata", section, key))
+
+    def _misfits(self, obj: Obj, found: Sequence[shape.Misfit]) -> None:
+        for path, what in found:
+            if path[:2] in (("metadata", "labels"), ("metadata", "annotations")) and len(path) > 2:
+                continue  # told as not being text
+            text = schema.path_text(path)
+            message = f"{text} is {what}: the API refuses the object, and here it counts as missing"
+            self._object_note(NoteCode.WRONG_TYPE, obj, message, text, path)
 
     def _repeated(self, obj: Obj, entry: _Entry) -> None:
         for line, path in entry.repeated:
@@ -308,6 +318,9 @@ def _trouble(value: Any, assumed: tuple[str, str]) -> _Trouble | None:
         if not isinstance(given, str) or not given:
             return NoteCode.NOT_A_MANIFEST, f"not a Kubernetes object: no {name}", ()
     kind: str = value.get("kind", assumed[1])
+    if kind == "List" and not isinstance(value.get("items"), (list, type(None))):
+        message = f"items of this List is {_json_type(value['items'])}, not a list"
+        return NoteCode.NOT_A_MANIFEST, message, ("items",)
     if kind == "List" or (kind.endswith("List") and isinstance(value.get("items"), list)):
         return None
     if value.get("apiVersion", "").startswith("kustomize.config.k8s.io/"):

@@ -34,7 +34,7 @@ def shows(obj: Obj, path: str, *, expect: str = "") -> Command | None:
         shown = "what is written there"
     return commands.get(
         obj.kind, obj.namespace, obj.name, jsonpath=_jsonpath(parse_path(path)),
-        expect=expect or shown, match=match, value=text,
+        expect=expect or shown or "nothing: it is empty", match=match, value=text,
     )  # fmt: skip
 
 

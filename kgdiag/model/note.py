@@ -21,6 +21,7 @@ class NoteCode(StrEnum):
     DUPLICATE_OBJECT = "duplicate-object"  # the same object twice: the later document wins
     DUPLICATE_KEY = "duplicate-key"  # the same key twice in one mapping: the later one wins
     NOT_TEXT = "not-text"  # a label or annotation whose value is no string: the API refuses the object
+    WRONG_TYPE = "wrong-type"  # a list where its kind has a mapping, and so on: it counts as missing
     IGNORED = "ignored"  # text that kubectl does not read, as after ``...``
 
 
@@ -30,8 +31,8 @@ class Note:
 
     ``line`` counts from 1. ``object`` is the object that the document is, where it is one. ``nearest`` is,
     for ``unknown-kind``, the ``apiVersion Kind`` that was probably meant, ``""`` where nothing is near; for
-    ``duplicate-object`` the ``file:line`` of the document that loses; for ``duplicate-key`` and ``not-text``
-    the field's path.
+    ``duplicate-object`` the ``file:line`` of the document that loses; for ``duplicate-key``, ``not-text`` and
+    ``wrong-type`` the field's path.
     """
 
     code: NoteCode

@@ -64,7 +64,9 @@ def _patch(obj: Obj, path: str, nearest: str) -> Patch | None:
     """The field under its right name, where its parent is there and nothing else has the name."""
     parent = nearest.rpartition(".")[0]
     there = not parent or isinstance(obj.get(parent), Mapping)
-    return move_field(obj, path, nearest) if nearest and there and obj.get(nearest) is None else None
+    written = "[]" not in nearest  # else it goes into an item of a list that is not there yet
+    free = bool(nearest) and written and there and obj.get(nearest) is None
+    return move_field(obj, path, nearest) if free else None
 
 
 def _objects(world: World, scope: Scope) -> Iterator[Obj]:

@@ -6,7 +6,7 @@ operator or a chart makes. Where a Service selects what a Gateway selects, its p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kgdiag.dialects.base import Dialect
 from kgdiag.graph.core import ASSUMED, selector_of
@@ -63,8 +63,9 @@ def own_ports(gateway: Obj, proxy: Proxy, number: int) -> set[int]:
         return set()
     chains = [chain.origin for chain in listener.chains if chain.origin is not None]
     origins = [one for one in (*listener.origins, *chains) if one.ref == gateway.ref and one.part]
-    declared = {gateway.get(f"{one.part}.port") for one in origins}
-    return {port for port in declared if isinstance(port, int)} or {number}
+    declared = [gateway.get(f"{one.part}.port") for one in origins]
+    ports = [port.get("number") if isinstance(port, Mapping) else port for port in declared]  # Istio's first
+    return {port for port in ports if isinstance(port, int)} or {number}
 
 
 def _pod(world: World, service: Obj) -> Obj:

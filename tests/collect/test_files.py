@@ -213,6 +213,37 @@ def test_odd_documents_are_noted(write: Write) -> None:
     assert unknown.object.name == "gw"
 
 
+def test_what_has_another_type_counts_as_missing_and_is_told(write: Write) -> None:
+    text = """\
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  labels: [app]
+spec:
+  selector: {app: web, tier: {a: b}}
+  ports: [7, {port: 80, name: [x]}]
+  type: null
+status:
+  loadBalancer: {ingress: 7}
+  conditions: [{type: Ready, status: {}}]
+"""
+    source = read_files([write("a.yaml", text)])
+    (service,) = source.objects
+    assert service.raw["spec"] == {"selector": {"app": "web"}, "ports": [{"port": 80}], "type": None}
+    assert service.raw["metadata"] == {"name": "web", "namespace": "default"}
+    assert service.raw["status"] == {"loadBalancer": {}, "conditions": [{"type": "Ready"}]}
+    assert {note.code for note in source.documents} == {NoteCode.WRONG_TYPE}
+    assert [(note.line, note.nearest) for note in source.documents] == [
+        (5, "metadata.labels"),
+        (7, "spec.selector.tier"),
+        (8, "spec.ports[0]"),
+        (8, "spec.ports[1].name"),
+        (11, "status.loadBalancer.ingress"),
+        (12, "status.conditions[0].status"),
+    ]
+
+
 def test_nothing_secret_stays(write: Write) -> None:
     secret = {
         "apiVersion": "v1",
@@ -277,6 +308,10 @@ def test_a_key_twice_in_a_list_is_told_of_its_object(write: Write) -> None:
         (
             '{"apiVersion":"v1","kind":"List","items":[\n{"apiVersion":"v1","kind":"Pod"},\n3]}',
             "x.yaml:2: Pod without",
+        ),
+        (
+            "apiVersion: v1\nkind: List\nitems: 1.5\n",
+            "x.yaml:3: items of this List is the number 1.5, not a list",
         ),
         ("a: {{ x }}\n", "x.yaml:1: "),
         (b"apiVersion: v1\nkind: \xff\n", "x.yaml:2: not UTF-8 text"),
