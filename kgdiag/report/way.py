@@ -48,8 +48,9 @@ def render_trace(page: Page, body: Trace, answer: Answer) -> None:
 
     _head(page, body)
     numbers: dict[Command, str] = {}
+    before: list[list[Hop]] = []
     for number, path in enumerate(body.paths, 1):
-        _path(page, path, number, len(body.paths), numbers)
+        before = _path(page, path, number, len(body.paths), numbers, before)
     show_findings(page, body.findings)
     show_notes(page, body.notes)
     show_gaps(page, answer)
@@ -92,13 +93,25 @@ def _worst(body: Trace) -> Result:
 # -- paths ---------------------------------------------------------------------------------------------
 
 
-def _path(page: Page, path: PathTaken, number: int, of: int, numbers: dict[Command, str]) -> None:
+def _path(
+    page: Page,
+    path: PathTaken,
+    number: int,
+    of: int,
+    numbers: dict[Command, str],
+    before: list[list[Hop]],
+) -> list[list[Hop]]:
+    """One path; what it has in common with the one ``before`` it at the beginning is not told again."""
     share = share_text(path)
     title = f"Path {number} of {of}" if of > 1 else "Path"
     page.head(f"{title}{f' ({share})' if share else ''}: through {named(path.entry)}")
     delivered = path.outcome.result is Result.DELIVERED
     told = _told(path.hops)
-    for at, hops in enumerate(told, 1):
+    common = 0 if page.wide else _common(before, told)
+    if common:
+        words = "hop 1" if common == 1 else f"hops 1 to {common}"
+        page.line(f" · {words} as in path {number - 1}", "dim", indent=1)
+    for at, hops in enumerate(told[common:], common + 1):
         failing = at == len(told) and not delivered
         mark = f"{number}.{at}" if of > 1 else str(at)
         _stop(page, hops, at, failing)
@@ -106,6 +119,17 @@ def _path(page: Page, path: PathTaken, number: int, of: int, numbers: dict[Comma
             for command in hop.verify:
                 numbers.setdefault(command, mark)
     _outcome(page, path, alone=of == 1)
+    return told
+
+
+def _common(before: list[list[Hop]], told: list[list[Hop]]) -> int:
+    """How many stops two paths share at the beginning; the last one is always told."""
+    count = 0
+    for one, other in zip(before, told[:-1], strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
 def _told(hops: Sequence[Hop]) -> list[list[Hop]]:
@@ -153,6 +177,8 @@ def _worth(hop: Hop, failing: bool) -> list[Rejected]:
     """The losers that are worth reading: near ones, each object once."""
     limit = _FAILED_NEAR if failing else _NEAR
     near = [one for one in hop.rejected if one.nearness <= limit]
+    if not failing:  # pods of other subsets are no news where one of this subset answers
+        near = [one for one in near if not one.reason.startswith("its labels do not")]
     if not failing:  # of the winner itself only what is hidden behind its own rules
         near = [one for one in near if one.object != hop.object or "matches too" in one.reason]
     unique: dict[Ref, Rejected] = {}

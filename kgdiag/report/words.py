@@ -168,6 +168,8 @@ def verdict(trace: Trace) -> str:
         return "unknown: nothing here takes this request"
     results = {path.outcome.result for path in trace.paths}
     outcomes = {(path.outcome.result, path.outcome.status, path.outcome.reason) for path in trace.paths}
+    if results == {Result.DELIVERED} and any(path.weight < 0.9999 for path in trace.paths):
+        return "delivered: " + "; ".join(dict.fromkeys(_backend(path) for path in trace.paths))
     if len(outcomes) == 1:
         first = trace.paths[0].outcome
         return delivered_text(first) if first.result is Result.DELIVERED else outcome_line(first)
@@ -178,6 +180,8 @@ def verdict(trace: Trace) -> str:
     if len(same) == 1 and all(path.weight > 0.9999 for path in trace.paths):
         entries = ", ".join(dict.fromkeys(named(path.entry) for path in trace.paths))
         return f"{same.pop()} by each of {len(trace.paths)} entries: {entries}"
+    if len(same) == 1 and len({path.entry for path in trace.paths}) == 1:
+        return f"{outcome_line(trace.paths[0].outcome)} (and likewise for the other shares)"
     parts = [
         f"{share_text(path)} {outcome_text(path.outcome)}".strip() + f" ({_backend(path)})"
         for path in trace.paths

@@ -18,10 +18,12 @@ _LOCAL = 8080
 _NODE = "NODE-ADDRESS"
 
 
-def request(question: Question, service: Obj | None, port: int, ways: Sequence[Branch]) -> Command | None:
+def request(
+    question: Question, service: Obj | None, port: int, ways: Sequence[Branch], node: str = ""
+) -> Command | None:
     """The command that sends the question's request to a Service's port from outside, None where curl cannot.
 
-    ``service`` None is an entry that the URL's own host leads to.
+    ``service`` None is an entry that the URL's own host leads to; ``node`` a node's address, if known.
     """
     asked = question.request
     if asked.scheme not in ("http", "https") or not ways:
@@ -34,7 +36,7 @@ def request(question: Question, service: Obj | None, port: int, ways: Sequence[B
     host = question.address
     if question.sni and question.sni != host and not is_ip(question.sni):
         host = question.sni  # curl sends the URL's host as server name
-    where, before = _where(question, host, service, port)
+    where, before = _where(question, host, service, port, node)
     argv += where
     if asked.authority != _authority(host, question):
         argv += ["-H", f"Host: {asked.authority}"]
@@ -50,7 +52,7 @@ def _authority(host: str, question: Question) -> str:
     return shown if question.port == default else f"{shown}:{question.port}"
 
 
-def _where(question: Question, host: str, service: Obj | None, port: int) -> tuple[list[str], str]:
+def _where(question: Question, host: str, service: Obj | None, port: int, node: str) -> tuple[list[str], str]:
     """Options that lead curl to the entry, and what has to be done or known before."""
     ports = service_ports(service) if service is not None else []
     if service is None or is_ip(host) or any(one.node_port == port for one in ports):
@@ -62,9 +64,10 @@ def _where(question: Question, host: str, service: Obj | None, port: int) -> tup
             return ["--resolve", f"{host}:{port}:{shown}"], ""
         if address:
             return ["--connect-to", f"{host}:{question.port}:{address}:{port}"], ""
-    node = next((one.node_port for one in ports if one.port == port and one.node_port), None)
-    if node:
-        return ["--connect-to", f"{host}:{question.port}:{_NODE}:{node}"], "with a node's address: "
+    open_ = next((one.node_port for one in ports if one.port == port and one.node_port), None)
+    if open_:
+        to = f"{host}:{question.port}:{node or _NODE}:{open_}"
+        return ["--connect-to", to], "" if node else "with a node's address: "
     forward = f"kubectl port-forward -n {service.namespace} svc/{service.name} {_LOCAL}:{port}"
     return ["--connect-to", f"{host}:{question.port}:127.0.0.1:{_LOCAL}"], f"while `{forward}` runs: "
 

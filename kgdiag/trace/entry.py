@@ -130,9 +130,19 @@ class _Tracer:
             service = self.world.get(kinds.SERVICE, first.namespace, first.name) if is_service else None
             if service is None and entry.kind not in ("Route", "Ingress"):
                 continue
-            command = curl.request(self.question, service, self._port(), known)
+            command = curl.request(self.question, service, self._port(), known, self._node_address(service))
             if command is not None:
                 yield command
+
+    def _node_address(self, service: Obj | None) -> str:
+        """A node's address, where it takes one to reach a Service whose load balancer has none."""
+        if service is None or service.text("spec.type") != "LoadBalancer" or _external_addresses(service):
+            return ""
+        for node in self.world.all(kinds.NODE, optional=True):
+            for item in node.maps("status.addresses"):
+                if item.get("type") == "InternalIP" and item.get("address"):
+                    return str(item["address"])
+        return ""
 
     def _port(self) -> int:
         """The port that is connected to: of ``--via svc/NAME:PORT``, else the URL's."""

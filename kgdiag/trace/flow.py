@@ -103,6 +103,13 @@ def behind(hops: Sequence[Hop], branches: Iterable[Branch]) -> list[Branch]:
     return [branch.behind(*hops) for branch in branches]
 
 
+def blaming(objects: Sequence[Ref], branches: Iterable[Branch]) -> list[Branch]:
+    """The branches with objects that have to do with how they end, besides those that decided it."""
+    return [
+        replace(one, outcome=replace(one.outcome, blame=(*one.outcome.blame, *objects))) for one in branches
+    ]
+
+
 def scaled(share: float, branches: Iterable[Branch]) -> list[Branch]:
     """The branches with a share of their weights."""
     return [branch.scaled(share) for branch in branches]
@@ -240,6 +247,7 @@ __all__ = [
     "Result",
     "Target",
     "behind",
+    "blaming",
     "merged",
     "response_headers",
     "scaled",

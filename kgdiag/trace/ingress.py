@@ -17,9 +17,9 @@ from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Health, Peer
 from kgdiag.model.ref import Ref
 from kgdiag.model.trace import Act, Backend, Hop, Rejected
-from kgdiag.trace import losers, network, verify
+from kgdiag.trace import brief, losers, network, verify
 from kgdiag.trace.envoy import Hello
-from kgdiag.trace.flow import Branch, Flow, Front, behind
+from kgdiag.trace.flow import Branch, Flow, Front, behind, blaming
 from kgdiag.trace.match import compiled, path_prefix
 
 if TYPE_CHECKING:
@@ -275,8 +275,17 @@ def _to_service(walk: Walker, rule: Rule, name: str, port: Mapping[str, Any], fl
             evidence=network.service_evidence(service, declared),
         )
     detail = f"the controller sends to the pods themselves: {network.describe(walk.world, ready)}"
-    hop = Hop(ref, Act.SELECTS, detail, network.service_evidence(service, declared))
-    return behind([verify.with_commands(hop)], walk.spread(ready, flow, service))
+    past = losers.nearest(network.unapplied(walk.world, service))
+    hop = Hop(
+        ref,
+        Act.SELECTS,
+        detail,
+        network.service_evidence(service, declared),
+        past,
+        brief=f"the controller sends to the pods themselves: {brief.endpoints(ready, service.namespace)}",
+    )
+    ways = blaming([one.object for one in past], walk.spread(ready, flow, service))
+    return behind([verify.with_commands(hop)], ways)
 
 
 def _port(service: Obj, port: Mapping[str, Any]) -> ServicePort | None:

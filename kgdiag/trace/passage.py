@@ -66,6 +66,7 @@ from kgdiag.trace.flow import (
     Flow,
     Front,
     behind,
+    blaming,
     merged,
     response_headers,
     scaled,
@@ -114,6 +115,7 @@ class Passage:
         self.sni: str | None = None
         self.scheme = self.forwarded = "http"
         self.remarks: list[str] = []
+        self.routed: Ref | None = None  # the object whose route was taken
         self.pod = walk.world.get(kinds.POD, proxy.pod.namespace, proxy.pod.name)
 
     def run(self, flow: Flow) -> list[Branch]:
@@ -548,6 +550,7 @@ class Passage:
                 *losers.excluded(config.excluded),
             ]
         )
+        self.routed = at
         if route.match.dynamic:
             reason = f"{_named(route, at)} matches only if {' and '.join(route.match.dynamic)}"
             return self.walk.unknown(flow, at, reason)
@@ -580,6 +583,11 @@ class Passage:
             else:
                 ways = preflight or self._act(levels, route, flow, tls, at)
             branches += scaled(left, ways)
+        if self.outbound and (at.group, at.kind) == ("", "Service"):  # what was meant for it and is not bound
+            meant = [
+                one.object for one in rejected if one.nearness == 0 and one.object.kind == "VirtualService"
+            ]
+            branches = blaming(meant, branches)
         return behind([hop], branches)
 
     def _match_brief(self, route: Route, at: Ref, domain: str, flow: Flow) -> str:
@@ -588,7 +596,7 @@ class Passage:
         if at == self.proxy.pod or (forward and any(_is_through(one) for one in forward.clusters)):
             return f"the mesh knows no host {flow.request.host} on port {self.port}"
         if (at.group, at.kind) == ("", "Service"):
-            return "no VirtualService has this host: straight to the Service"
+            return "no VirtualService of the mesh has this host: straight to the Service"
         return brief.matches(route, flow.request, domain)
 
     def _said(self) -> Sequence[str]:
@@ -971,8 +979,20 @@ class Passage:
             onward = onward.to(request=replace(onward.request, authority=usable[0].hostname))
         if cluster.external and not any(one.pod for one in usable):
             return self._outside(cluster, usable[0], onward)
-        hop = self._forwards(cluster, usable, endpoints)
-        return behind([hop], self._fan_out(cluster, usable, onward, http))
+        beside = self._beside(cluster, service)
+        hop = self._forwards(cluster, usable, endpoints, beside)
+        ways = self._fan_out(cluster, usable, onward, http)
+        if beside and self.routed is not None:
+            ways = blaming([self.routed], ways)
+        return behind([hop], ways)
+
+    def _beside(self, cluster: Cluster, service: Obj | None) -> tuple[Rejected, ...]:
+        """VirtualServices for the mesh that a gateway's own route goes past."""
+        if service is None or cluster.subset or self.proxy.role != "gateway":
+            return ()
+        reason = "it is for sidecars: a gateway's route does not go through it"
+        found = network.unapplied(self.walk.world, service)
+        return tuple(replace(one, reason=reason) for one in found if one.object != self.routed)
 
     def _implied(self, cluster: Cluster, flow: Flow, http: bool) -> list[Branch] | None:
         """The way on where files lack endpoints and imply them: Knative's, or those of a gateway."""
@@ -1014,7 +1034,13 @@ class Passage:
             return head
         return f"{head}: {network.why_empty(self.walk.world, service, declared, endpoints)}"
 
-    def _forwards(self, cluster: Cluster, usable: Sequence[Endpoint], all_: Sequence[Endpoint]) -> Hop:
+    def _forwards(
+        self,
+        cluster: Cluster,
+        usable: Sequence[Endpoint],
+        all_: Sequence[Endpoint],
+        beside: Sequence[Rejected] = (),
+    ) -> Hop:
         at = _cluster_ref(cluster, self.at)
         secure = [one for one in usable if self._is_mesh(cluster, one)]
         if cluster.tls in (ClientTls.SIMPLE, ClientTls.MUTUAL):
@@ -1025,7 +1051,7 @@ class Passage:
             how = "plaintext" if not secure else f"the mesh's TLS to {len(secure)} of {len(usable)}"
         detail = f"{network.describe(self.walk.world, usable)}; {how}"
         evidence = tuple(item for origin in cluster.origins for item in origin.evidence)
-        rejected = (*network.unready(all_), *losers.excluded(cluster.excluded))
+        rejected = (*network.unready(all_), *beside, *losers.excluded(cluster.excluded))
         hop = Hop(
             at,
             Act.FORWARDS,

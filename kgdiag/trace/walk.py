@@ -41,6 +41,7 @@ from kgdiag.trace.flow import (
     Notes,
     Target,
     behind,
+    blaming,
     merged,
     response_headers,
     scaled,
@@ -247,7 +248,7 @@ class Walker:
         )
         ways = self.spread(serving, flow, service)
         outside = [one.object for one in unapplied if flow.source is None]
-        return behind([verify.with_commands(hop)], _blaming(outside, ways))
+        return behind([verify.with_commands(hop)], blaming(outside, ways))
 
     def _policies(self, service: Obj) -> str:
         notes = []
@@ -584,7 +585,8 @@ class Walker:
         return self.failed(
             flow,
             origin.ref if origin else proxy.pod,
-            "reset",
+            # A handshake that does not end is a connection that was never made: Envoy's flag is UF, not UC.
+            "tls" if flow.layers else "reset",
             reason,
             evidence=evidence[:4],
             rejected=(*losers.other_chains(listener, None, sni), *losers.excluded(listener.excluded)),
@@ -592,13 +594,6 @@ class Walker:
             blame=tuple(dict.fromkeys(o.ref for o in listener.origins)) or (proxy.pod,),
             fix=_speak(flow, sni, listener, inbound is not None),
         )
-
-
-def _blaming(objects: Sequence[Ref], ways: list[Branch]) -> list[Branch]:
-    """The ways with objects that have to do with how they end, besides those that decided it."""
-    if not objects:
-        return ways
-    return [replace(way, outcome=replace(way.outcome, blame=(*way.outcome.blame, *objects))) for way in ways]
 
 
 def _wanted(listener: Listener, tls: bool) -> str:
