@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 
 from kgdiag.app import Answer, Session, exit_code, locate
 from kgdiag.collect import project
+from kgdiag.collect.scalars import without_collector
 from kgdiag.dialects import all_kinds
 from kgdiag.graph import names
 from kgdiag.graph.ask import ask
@@ -16,7 +17,7 @@ from kgdiag.graph.world import World
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Place
 from kgdiag.model.patch import PatchType
-from kgdiag.model.read import Origin
+from kgdiag.model.read import Need, Origin, Status
 from kgdiag.model.report import GroupBy, Report, Skipped, Suppressed
 from kgdiag.model.suppression import ANNOTATION, Baseline, Identity, Pattern, Suppression
 from kgdiag.rules import catalogue, select_rules
@@ -75,7 +76,9 @@ def check(session: Session, objects: Sequence[str], options: Options, prepared: 
     """Run the rules over the scope; raises UsageError or NotFoundError for the objects that were named."""
     scope = _scope(session, objects)
     rules = prepared.rules
-    found, skipped = ask(session.source, session.world, lambda world: findings_of(world, rules, scope))
+    foresee(session)
+    with without_collector():
+        found, skipped = ask(session.source, session.world, lambda world: findings_of(world, rules, scope))
     today = options.today or datetime.now(tz=UTC).date()
     judge = _Judge(session.world, prepared, today)
     kept, suppressed = judge.sort(found)
@@ -104,6 +107,15 @@ def check(session: Session, objects: Sequence[str], options: Options, prepared: 
     world = session.world
     answer = Answer(report, tuple(world.gaps()), exit_code(world, report, options.fail_on))
     return Checked(answer, tuple(words), tuple(details))
+
+
+def foresee(session: Session) -> None:
+    """Read everything at once where reading costs nothing: in files every question that is asked again is
+    asked of everything again. A live cluster is read as the questions come."""
+    if session.world.origin is Origin.LIVE:
+        return
+    reads = session.source.read([Need(kind) for kind in session.kinds])
+    session.world.add(read for read in reads if read.status is Status.OK)
 
 
 def _scope(session: Session, objects: Sequence[str]) -> Scope:

@@ -34,6 +34,10 @@ class ServicePort:
 
 def service_ports(service: Obj) -> list[ServicePort]:
     """The ports of a Service, with the API's defaults; entries without a number are left out."""
+    return service.once("service ports", _ports_of)
+
+
+def _ports_of(service: Obj) -> list[ServicePort]:
     ports = []
     for index, raw in enumerate(service.maps("spec.ports")):
         number = raw.get("port")
@@ -65,6 +69,10 @@ def selector_of(service: Obj) -> Mapping[str, str]:
 
 def pods_of(world: World, service: Obj) -> list[Obj]:
     """The pods that a Service selects, ready or not, finished ones left out."""
+    return world.memo(("pods of", service.ref), lambda: _selected(world, service))
+
+
+def _selected(world: World, service: Obj) -> list[Obj]:
     selector = selector_of(service)
     if not selector or service.text("spec.type") == "ExternalName":
         return []

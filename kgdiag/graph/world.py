@@ -207,10 +207,17 @@ class World:
         return self.status(kind) is Status.ABSENT
 
     def memo(self, key: object, make: Callable[[], T]) -> T:
-        """A value derived from what is read, made once until more is read."""
-        if key not in self._memo:
-            self._memo[key] = make()
-        return self._memo[key]  # type: ignore[return-value]
+        """A value derived from what is read, made once until more is read.
+
+        Within ``only_read`` it is kept only where it lacked nothing: later questions note what they lack.
+        """
+        if key in self._memo:
+            return self._memo[key]  # type: ignore[return-value]
+        unread = len(self._instead) if self._instead is not None else 0
+        value = make()
+        if self._instead is None or len(self._instead) == unread:
+            self._memo[key] = value
+        return value
 
     def lasting(self, kinds_used: Iterable[Kind], key: object, make: Callable[[], T]) -> T:
         """As ``memo``, for what is derived from these kinds alone: kept until more of them is read.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from kgdiag.model.kind import Kind
 from kgdiag.model.ref import Ref
 
 Path = tuple[str | int, ...]
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=4096)
@@ -23,9 +24,9 @@ def parse_path(path: str) -> Path:
     rest = path
     while rest:
         if rest[0] == "[":
-            end = rest.index("]")
+            end = rest.find("]") if "]" in rest else len(rest)
             inner = rest[1:end]
-            steps.append(inner[1:-1] if inner[:1] in "'\"" and inner else int(inner))
+            steps.append(int(inner) if inner.isdecimal() else inner.strip("'\""))
             rest = rest[end + 1 :]
         elif rest[0] == ".":
             rest = rest[1:]
@@ -100,9 +101,10 @@ class Obj:
     ``raw`` is never changed by anybody. Fields of the wrong type count as missing.
     """
 
-    __slots__ = ("kind", "place", "raw", "ref")
+    __slots__ = ("_once", "kind", "place", "raw", "ref")
 
     def __init__(self, kind: Kind, raw: Mapping[str, Any], place: Place | None = None) -> None:
+        self._once: dict[Any, Any] | None = None
         self.kind = kind
         self.raw = raw
         self.place = place
@@ -113,6 +115,14 @@ class Obj:
 
     def __repr__(self) -> str:
         return f"<{self.ref}>"
+
+    def once(self, key: Any, make: Callable[[Obj], T]) -> T:
+        """What is derived from this object alone, made once, since an object never changes."""
+        if self._once is None:
+            self._once = {}
+        if key not in self._once:
+            self._once[key] = make(self)
+        return self._once[key]  # type: ignore[no-any-return]
 
     @property
     def name(self) -> str:
@@ -153,17 +163,18 @@ class Obj:
 
     def mapping(self, path: str | Path) -> Mapping[str, Any]:
         """A field that is an object, ``{}`` where it is missing or something else."""
-        value = self.get(path)
-        return value if isinstance(value, Mapping) else {}
+        value = dig(self.raw, path)
+        return value if type(value) is dict or isinstance(value, Mapping) else {}
 
     def items(self, path: str | Path) -> Sequence[Any]:
         """A field that is a list, ``()`` where it is missing or something else."""
-        value = self.get(path)
+        value = dig(self.raw, path)
         return value if isinstance(value, list) else ()
 
     def maps(self, path: str | Path) -> list[Mapping[str, Any]]:
         """The objects in a field that is a list; entries of another type are left out."""
-        return [item for item in self.items(path) if isinstance(item, Mapping)]
+        found = self.items(path)
+        return [item for item in found if type(item) is dict or isinstance(item, Mapping)]
 
     def text(self, path: str | Path, default: str = "") -> str:
         """A field that is a string (numbers and booleans are printed), ``default`` where it is missing."""

@@ -277,7 +277,7 @@ class Fields:
         if isinstance(tree, list) and isinstance(value, list):
             for index, item in enumerate(value):
                 yield from self._walk(item, tree[0], (*path, index))
-        elif isinstance(tree, dict) and isinstance(value, Mapping):
+        elif isinstance(tree, dict) and (type(value) is dict or isinstance(value, Mapping)):
             for key, item in value.items():
                 if key in tree and key != "*":
                     yield from self._walk(item, tree[key], (*path, key))

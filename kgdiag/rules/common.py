@@ -134,7 +134,7 @@ def texts(value: Any) -> list[str]:
 def mappings(value: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The entries of a list that are objects, with their index."""
     for at, item in enumerate(value if isinstance(value, list) else ()):
-        if isinstance(item, Mapping):
+        if type(item) is dict or isinstance(item, Mapping):
             yield at, item
 
 

@@ -122,8 +122,12 @@ def is_classic_gateway(pod: Obj) -> bool:
 
 def mesh_for(world: World, gateway: Obj) -> Mesh:
     """The mesh of a Gateway's pods, the default one where it has none."""
-    pods = gateway_pods(world, gateway)
-    return mesh_of(world, pods[0] if pods else None)
+
+    def find() -> Mesh:
+        pods = gateway_pods(world, gateway)
+        return mesh_of(world, pods[0] if pods else None)
+
+    return world.memo(("mesh for", gateway.ref), find)
 
 
 # -- VirtualServices -----------------------------------------------------------------------------------
@@ -143,8 +147,12 @@ class Destination:
     http: bool
 
 
-def destinations(mesh: Mesh, route: Obj) -> Iterator[Destination]:
+def destinations(mesh: Mesh, route: Obj) -> list[Destination]:
     """All destinations of a VirtualService, in its order."""
+    return route.once(("destinations", mesh.domain), lambda route: list(_destinations(mesh, route)))
+
+
+def _destinations(mesh: Mesh, route: Obj) -> Iterator[Destination]:
     for kind in ("http", "tls", "tcp"):
         for at, entry in enumerate(route.items(("spec", kind))):
             if not isinstance(entry, Mapping):
@@ -183,6 +191,11 @@ def find_gateway(world: World, name: str) -> Obj | None:
 
 def services_named(world: World, mesh: Mesh, host: str) -> list[registry.Service]:
     """What istiod knows under a host: a Service, else ServiceEntries, those with a wildcard last."""
+    # The mesh is kept with the answer, so that no other one gets its id.
+    return world.memo(("services named", id(mesh), host), lambda: (mesh, _named(world, mesh, host)))[1]
+
+
+def _named(world: World, mesh: Mesh, host: str) -> list[registry.Service]:
     found: list[registry.Service] = []
     named = cluster_name(host, mesh.domain)
     if named and host.endswith(mesh.domain):
@@ -197,9 +210,8 @@ def services_named(world: World, mesh: Mesh, host: str) -> list[registry.Service
 def _entry_hosts(
     world: World, mesh: Mesh
 ) -> tuple[dict[str, list[registry.Service]], list[registry.Service]]:
-    entries = registry.entries(world, mesh)
-
     def collect() -> tuple[dict[str, list[registry.Service]], list[registry.Service]]:
+        entries = registry.entries(world, mesh)
         exact: dict[str, list[registry.Service]] = {}
         for entry in entries:
             exact.setdefault(entry.host, []).append(entry)

@@ -82,6 +82,12 @@ def mesh_of(world: World, pod: Obj | None = None) -> Mesh:
 
     Reads narrowly: ConfigMaps by name, istiod's Deployment by label, in the control plane's namespace.
     """
+    if pod is not None:
+        return world.memo(("mesh of", pod.ref), lambda: _mesh_of(world, pod))
+    return world.memo("mesh of no pod", lambda: _mesh_of(world, None))
+
+
+def _mesh_of(world: World, pod: Obj | None) -> Mesh:
     namespace, revision = _control_plane(pod)
     proxy = _proxy_version(pod)
     config = _config_map(world, namespace, revision)
@@ -318,6 +324,10 @@ def principal(mesh: Mesh, pod: Obj) -> str:
 
 def proxy_container(pod: Obj) -> Mapping[str, Any] | None:
     """The pod's Istio proxy: a container, or an init container that keeps running (native sidecar)."""
+    return pod.once("Istio proxy", _proxy_container_of)
+
+
+def _proxy_container_of(pod: Obj) -> Mapping[str, Any] | None:
     return next((item for item in containers(pod) if item.get("name") == PROXY_CONTAINER), None)
 
 
@@ -332,6 +342,10 @@ def _role(pod: Obj) -> str:
 
     The gateway chart's pods, before they are injected, say it by an annotation instead of arguments.
     """
+    return pod.once("role of the Istio proxy", _role_of)
+
+
+def _role_of(pod: Obj) -> str:
     container = proxy_container(pod)
     if container is None:
         return ""

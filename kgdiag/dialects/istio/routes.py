@@ -103,6 +103,10 @@ def gateway_name(name: str, namespace: str) -> str:
 
 def gateways_of(virtual_service: Obj) -> tuple[str, ...]:
     """The gateways that a VirtualService is bound to, resolved; ``("mesh",)`` where it names none."""
+    return virtual_service.once("gateways", _gateways_of)
+
+
+def _gateways_of(virtual_service: Obj) -> tuple[str, ...]:
     named = [str(item) for item in virtual_service.items("spec.gateways")]
     if virtual_service.annotations.get(SEMANTICS) == "gateway":
         return tuple(named) or (MESH,)
