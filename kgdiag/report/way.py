@@ -40,6 +40,7 @@ _NEAR = 1  # losers this near are worth a line where another one won
 _FAILED_NEAR = 4  # and this near where none did
 _LOSERS = 3
 _PODS = 3
+_PENDING = "(EXTERNAL-IP pending)"  # nothing of the way matters before this
 
 
 def render_trace(page: Page, body: Trace, answer: Answer) -> None:
@@ -52,7 +53,7 @@ def render_trace(page: Page, body: Trace, answer: Answer) -> None:
     for number, path in enumerate(body.paths, 1):
         before = _path(page, path, number, len(body.paths), numbers, before)
     show_findings(page, body.findings)
-    show_notes(page, body.notes)
+    show_notes(page, [note for note in body.notes if _PENDING not in note])
     show_gaps(page, answer)
     _verify(page, body, numbers)
 
@@ -64,6 +65,9 @@ def _head(page: Page, body: Trace) -> None:
     origin = asked.origin or "outside"
     via = f", via {asked.via}" if asked.via else ""
     page.line(f"{clean(asked.request.method)} {clean(asked.url)} from {clean(origin)}{clean(via)}", "dim")
+    for note in body.notes:
+        if _PENDING in note:
+            page.line(Text.assemble(("but: ", "bold yellow"), clean(note)))
     first = _first(body)
     if first is not None:
         page.line(Text.assemble(("why: ", "bold"), f"{named(first.object)}: {clean(first.message)}"))

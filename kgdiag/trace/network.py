@@ -167,7 +167,7 @@ def unready(endpoints: Iterable[Endpoint]) -> Iterator[Rejected]:
     """Endpoints that get no requests."""
     for one in endpoints:
         if one.health is not Health.HEALTHY and one.pod is not None:
-            why = "it is terminating" if one.health is Health.DRAINING else "it is not ready"
+            why = "it is not ready or terminating" if one.health is Health.DRAINING else "it is not ready"
             yield Rejected(one.pod, "", why, 1)
 
 
@@ -392,8 +392,10 @@ def _allows(
         if not _port_allowed(rule.get("ports"), pod, port):
             continue
         entries = rule.get(peers)
-        if not isinstance(entries, list) or not entries or any(
-            isinstance(one, Mapping) and _is_peer(world, policy, one, other) for one in entries
+        if (
+            not isinstance(entries, list)
+            or not entries
+            or any(isinstance(one, Mapping) and _is_peer(world, policy, one, other) for one in entries)
         ):
             return True
     return False

@@ -956,7 +956,8 @@ class Passage:
     ) -> list[Branch]:
         endpoints = cluster.endpoints
         usable = [one for one in endpoints if one.health is Health.HEALTHY]
-        if not usable and cluster.panic:
+        panic = not usable and cluster.panic and bool(endpoints)
+        if panic:
             usable = list(endpoints)
         service = self._service(cluster)
         if not usable and not endpoints and (ways := self._implied(cluster, onward, http)) is not None:
@@ -984,6 +985,10 @@ class Passage:
         ways = self._fan_out(cluster, usable, onward, http)
         if beside and self.routed is not None:
             ways = blaming([self.routed], ways)
+        if panic:
+            words = "none is ready, so the proxy tries them all"
+            hop = replace(hop, detail=f"{hop.detail}; {words}", brief=f"{hop.brief}; {words}")
+            ways = blaming([hop.object], ways)
         return behind([hop], ways)
 
     def _beside(self, cluster: Cluster, service: Obj | None) -> tuple[Rejected, ...]:
