@@ -16,7 +16,8 @@ _GATEWAYS = (
     ("istio-system", "app=istio-ingressgateway", "istio-proxy"),
     (pool.GATEWAY, "app=gw", "istio-proxy"),
     (pool.CLIENTS, "app=red", "istio-proxy"),
-    (pool.MESH, "app=blue", "istio-proxy"),
+    (pool.MESH, "app", "istio-proxy"),
+    *((space, "app=in", "istio-proxy") for space in pool.POLICY),
     *((space, "app=red", "istio-proxy") for space in pool.SIDECARS),
     *(
         (space, "gateway.networking.k8s.io/gateway-name=web", "istio-proxy")
@@ -35,7 +36,16 @@ def flags(cluster: Cluster, seconds: int) -> dict[str, set[str]]:
     def read(where: tuple[str, str, str]) -> list[tuple[str, str]]:
         space, selector, container = where
         text = cluster.kubectl(
-            "logs", "-n", space, "-l", selector, "-c", container, f"--since={seconds}s", "--tail=-1"
+            "logs",
+            "-n",
+            space,
+            "-l",
+            selector,
+            "-c",
+            container,
+            f"--since={seconds}s",
+            "--tail=-1",
+            "--max-log-requests=30",
         )
         return list(_lines(text.splitlines()))
 
