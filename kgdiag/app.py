@@ -112,15 +112,18 @@ def trace_dump(question: Question, *, fail_on: Severity | None) -> Answer:
     Without a port it is the one listener that the URL's port means, else the only one; raises UsageError
     where several could be meant, InputError for a file that is no dump.
     """
-    from kgdiag.collect.dumps import read_dump
+    from kgdiag.collect.dumps import dump_text, parse_dump
     from kgdiag.dialects.envoy.dump import MalformedError, dumps_of
+    from kgdiag.dialects.envoy.printed import printed_dump
     from kgdiag.dialects.envoy.proxy import dump_proxy, pod_of
     from kgdiag.trace import trace_proxy
     from kgdiag.trace.match import string_matches
 
     file, wanted = _dump_file(question.via.partition("/")[2])
     try:
-        found = dumps_of(read_dump(file))
+        data = dump_text(file)
+        printed = printed_dump(data)
+        found = [("", printed)] if printed is not None else dumps_of(parse_dump(data, file))
     except ValueError as error:
         raise InputError(str(error), subject=file) from None
     if len(found) > 1:
@@ -210,7 +213,7 @@ def _where_it_ends(world: World, trace: Trace) -> tuple[Finding, ...]:
     if not blamed:
         return ()
     failed = any(path.outcome.result is Result.REFUSED for path in trace.paths)
-    unread = _never_applied(world) if failed and world.documents else []
+    unread = _never_applied(world) if failed and world.origin is Origin.FILES else []
     wanted = {(ref.group, ref.kind) for ref in blamed}
     rules = [rule for rule in catalogue().values() if any(kind.key in wanted for kind in rule.about)]
     found, _ = run(world, rules, Scope(objects=frozenset(blamed)))

@@ -16,6 +16,11 @@ _LARGEST = 1 << 30
 
 def read_dump(path: str) -> Any:
     """The JSON of a dump; raises InputError for a file that is missing, unreadable, too large or no JSON."""
+    return parse_dump(dump_text(path), path)
+
+
+def dump_text(path: str) -> bytes:
+    """The text of a dump, unpacked; raises InputError for a file that is missing, unreadable or too large."""
     file = Path(path)
     try:
         if file.is_dir():
@@ -30,6 +35,11 @@ def read_dump(path: str) -> Any:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"cannot be unpacked: {error}", subject=path) from None
+    return data
+
+
+def parse_dump(data: bytes, path: str) -> Any:
+    """The text of a dump as JSON; raises InputError where it is none."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

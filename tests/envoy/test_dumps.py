@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from kgdiag.cli.commands import run
+from kgdiag.dialects.envoy.dump import dumps_of
+from kgdiag.dialects.envoy.printed import printed_dump
 
 Json = dict[str, Any]
 _TYPES = "type.googleapis.com/envoy."
@@ -141,6 +143,8 @@ def outcome(folder: Path, dump: Any, *more: str, **where: str) -> Json:
 
 SHAPES: dict[str, Any] = {
     "config_dump?include_eds": whole(),
+    "as Envoy prints it": json.dumps(whole(), indent=1).encode() + b"\n",
+    "as Envoy prints it, packed": gzip.compress(json.dumps(whole(), indent=1).encode()),
     "in camel case": camel(whole()),
     "egctl: namespace, pod": {"envoy-gateway-system": {"envoy-1": whole()}},
     "egctl: pod": {"envoy-1": whole()},
@@ -173,6 +177,37 @@ def test_without_a_part_the_outcome_is_unknown(tmp_path: Path, part: str) -> Non
     found = outcome(tmp_path, whole(**{part: None}))
     assert found["result"] == "unknown"
     assert f"no {part}" in found["reason"]
+
+
+def test_a_printed_dump_read_in_pieces_is_the_same() -> None:
+    odd = '}\n    },\n    {\n "name": "x\\'
+    clusters = [
+        {"cluster": {"@type": "x", "name": name, "metadata": {"name": odd, "list": [{"name": "y"}, {}]}}}
+        for name in ("a", "b", 'q"uote', "")
+    ]
+    failed = {"name": "l", "error_state": {"details": "no such filter"}}
+    dump = whole(
+        listeners=_part("Listeners", dynamic_listeners=[{"active_state": {"listener": LISTENER}}, failed]),
+        clusters=_part(
+            "Clusters", version_info="1", static_clusters=clusters[2:], dynamic_active_clusters=clusters[:2]
+        ),
+        endpoints=_part("Endpoints", static_endpoint_configs=[], dynamic_endpoint_configs=[]),
+    )
+    found = printed_dump(json.dumps(dump, indent=1).encode())
+    _, wanted = dumps_of(dump)[0]
+    assert found is not None
+    for part in ("clusters", "routes", "endpoints", "secrets"):
+        assert dict(getattr(found, part)) == dict(getattr(wanted, part)), part
+    assert list(found.clusters) == list(wanted.clusters)
+    for part in ("listeners", "missing", "node", "rejected", "bootstrap"):
+        assert getattr(found, part) == getattr(wanted, part), part
+
+
+def test_a_piece_that_is_no_json_is_said_to_be_bad(tmp_path: Path) -> None:
+    text = json.dumps(whole(), indent=1).replace('"type": "EDS"', '"type": EDS')
+    code, words = ask(tmp_path, text.encode())
+    assert code == 2
+    assert _NAME in words
 
 
 SINGLE: dict[str, Any] = {
