@@ -422,6 +422,16 @@ def test_header_edits(provider: str) -> None:
     assert "x-r" not in dict(found.headers)
 
 
+@pytest.mark.parametrize(("provider", "expected"), [(ISTIO, "s,new"), (ENVOY, "1,new")])
+def test_a_header_both_set_and_added(provider: str, expected: str) -> None:
+    """Envoy Gateway adds it and forgets the other (measured by tests/e2e/differential)."""
+    edits = {"set": [header("x-a", "s")], "add": [header("X-A", "new")]}
+    objects = setup(provider, route("r", rule("a", filters=[
+        {"type": "RequestHeaderModifier", "requestHeaderModifier": edits}])))  # fmt: skip
+    found = seen(objects, "http://h/", headers=["X-A: 1"])
+    assert found.header("x-a") == expected
+
+
 def test_preflights_have_a_route_of_their_own_on_envoy_gateway() -> None:
     filters = [{"type": "CORS", "cors": {"allowOrigins": ["http://a.t"], "allowMethods": ["GET"]}}]
     one = route("r", rule("a", path="/c", method="GET", filters=filters))

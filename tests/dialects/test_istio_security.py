@@ -124,6 +124,13 @@ def test_one_rule(rule: str, holds: bool) -> None:
     assert allowed(rule) is holds
 
 
+def test_a_repeated_header_matches_with_one_of_its_values() -> None:
+    """Measured on Istio 1.31 by tests/e2e/differential."""
+    twice = {"headers": (("x-a", "2"), ("x-a", "1"))}
+    assert allowed('{when: [{key: "request.headers[x-a]", values: ["1"]}]}', **twice)
+    assert not allowed('{when: [{key: "request.headers[x-a]", values: ["2,1"]}]}', **twice)
+
+
 def test_plaintext_has_no_principal_and_no_namespace() -> None:
     plain = {"peer": Peer(principal=None, address="10.1.0.5")}
     assert not allowed('{from: [{source: {principals: ["*"]}}]}', **plain)

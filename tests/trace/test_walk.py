@@ -468,6 +468,7 @@ def sidecar(
         (ClientTls.SIMPLE, None, 503, "UF"),
         (ClientTls.AUTO, None, None, None),
         (ClientTls.PLAIN, TlsMode.MESH, 503, "UC"),  # plaintext to STRICT
+        (ClientTls.MESH, TlsMode.NONE, 503, "UF"),  # TLS to DISABLE: a handshake that never ends
         (ClientTls.MESH, TlsMode.MESH, None, None),
         (ClientTls.AUTO, TlsMode.MESH, None, None),
     ],

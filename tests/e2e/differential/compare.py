@@ -91,9 +91,9 @@ def _response(answer: Answer, path: PathTaken) -> str | None:
 def left_open(answers: Sequence[Answer], trace: Trace) -> bool:
     """Whether objects do not say what happened.
 
-    A request went to a port that no container declares: declarations are informational (a container may listen
-    anyway), so kgdiag delivers such a request and says so; here nobody listens. Or Envoy refuses a listener: a
-    new one is absent, as kgdiag says, and one that was there before goes on as it was.
+    A request went to a port that no container declares: declarations are informational (a container may
+    listen anyway), so kgdiag delivers such a request and says so; here nobody listens. Or Envoy refuses a
+    listener: a new one is absent, as kgdiag says, and one that was there before goes on as it was.
     """
     losers = [loser.reason for path in trace.paths for hop in path.hops for loser in hop.rejected]
     if any("Envoy refuses the whole" in reason for reason in losers):

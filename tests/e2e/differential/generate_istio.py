@@ -502,7 +502,7 @@ def servers_case(dice: Dice, name: str, base: str, port: int) -> Case:
             dice.pick((pool.GATEWAY, pool.GATEWAY, pool.APP)),
         )
         servers = [_server(dice, base, port, number) for number in range(dice.pick((1, 1, 2)))]
-        # After the routes: a listener that Envoy refuses is absent when it is new, and stays as it was otherwise.
+        # After the routes: a refused listener is absent when it is new, and stays as it was otherwise.
         case.newer.append(gateway(space, own, servers, {"istio": "dif"}))
         names.append(f"{space}/{own}")
     for number in range(dice.randint(1, 3)):
