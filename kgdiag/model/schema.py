@@ -267,10 +267,32 @@ class Fields:
 
     def unknown(self, raw: Mapping[str, Any]) -> list[UnknownField]:
         """The fields of an object that the tree does not have, in the order of the object."""
+        if self._has_all(raw, self.root):
+            return []
         return [
             UnknownField(path_text(path), self._near(path, value, parent))
             for path, value, parent in self._walk(raw, self.root, ())
         ]
+
+    def _has_all(self, value: Any, tree: Any) -> bool:
+        """Whether the tree has every field, told without their paths: nearly all objects are as they should."""
+        if type(tree) is int:
+            tree = self.resolve(tree)
+        if type(value) is dict and type(tree) is dict:
+            other = tree.get("*")
+            for key, item in value.items():
+                below = tree.get(key) if key != "*" else None
+                if below is None and key not in tree:
+                    if other is None and "*" not in tree:
+                        return False
+                    below = other
+                kind = type(item)
+                if (kind is dict or kind is list) and not self._has_all(item, below):
+                    return False
+            return True
+        if type(value) is list and type(tree) is list:
+            return all(self._has_all(item, tree[0]) for item in value)
+        return not isinstance(value, Mapping) or type(value) is dict
 
     def _walk(self, value: Any, tree: Any, path: _Path) -> Iterator[tuple[_Path, Any, Mapping[str, Any]]]:
         tree = self.resolve(tree)
