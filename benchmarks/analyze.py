@@ -110,6 +110,15 @@ def files(paths: Iterable[str], options: Iterable[str] = ()) -> dict[Name, Seen]
     return compare(["-A", *options, *ours], ["--use-kube=false", "-A", "--recursive", *named])
 
 
+def asked(given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dict[Name, Seen]]]:
+    if given.scenarios:
+        yield from scenarios(folder)
+    for path in given.files:
+        yield Path(path).name, files([path])
+    if given.live:
+        yield "live", compare(["-A"], ["-A"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -121,12 +130,9 @@ def main() -> None:
     counts: Counter[str] = Counter()
     print("| input | object | kgdiag check | istioctl analyze |\n| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
-        found = list(scenarios(Path(name))) if given.scenarios else []
-    found += [(Path(path).name, files([path])) for path in given.files]
-    found += [("live", compare(["-A"], ["-A"]))] if given.live else []
-    for title, seen in found:
-        for row in rows(title, seen, counts):
-            print(row)
+        for title, seen in asked(given, Path(name)):
+            for row in rows(title, seen, counts):
+                print(row, flush=True)
     print("\n| difference | objects and codes |\n| --- | --- |")
     for what, count in sorted(counts.items()):
         print(f"| {what} | {count} |")

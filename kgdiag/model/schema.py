@@ -275,7 +275,7 @@ class Fields:
         ]
 
     def _has_all(self, value: Any, tree: Any) -> bool:
-        """Whether the tree has every field, told without their paths: nearly all objects are as they should."""
+        """Whether the tree has every field, told without paths: nearly all objects are right."""
         if type(tree) is int:
             tree = self.resolve(tree)
         if type(value) is dict and type(tree) is dict:
