@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kgdiag.dialects.gateway_api.backends import backend_refs
 from kgdiag.dialects.istio.mesh import is_gateway_pod, is_proxy, mesh_of
 from kgdiag.dialects.istio.security import attached_policies
 from kgdiag.graph.core import is_assumed, pods_of, services_of
@@ -40,7 +41,8 @@ from kgdiag.rules.istio import destinations, gateways_on
 @rule(
     "KG602", "everything-denied", Severity.ERROR, needs=(kinds.AUTHORIZATION_POLICY, kinds.POD),
     about=(kinds.SERVICE,),
-    reads=(kinds.SERVICE, kinds.ISTIO_GATEWAY, kinds.VIRTUAL_SERVICE, *MESH_READS), names=MESH_NAMES,
+    reads=(kinds.SERVICE, kinds.ISTIO_GATEWAY, kinds.VIRTUAL_SERVICE, kinds.HTTP_ROUTE, *MESH_READS),
+    names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service whose pods deny all."""
@@ -63,17 +65,31 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
 
 
 def _routed(world: World) -> set[Ref]:
-    """The Services that a VirtualService leads to."""
+    """The Services that a VirtualService or HTTPRoute leads to.
+
+    Knative's Services have no selector: behind each stands the private one of the same revision.
+    """
     mesh = mesh_of(world)
     routes = world.all(kinds.VIRTUAL_SERVICE, optional=True)
+    http = world.all(kinds.HTTP_ROUTE, optional=True)
+    services = world.all(kinds.SERVICE)
 
     def collect() -> set[Ref]:
         suffix = f".svc.{mesh.domain}"
         names = {item.full for route in routes for item in destinations(mesh, route)}
         pairs = [name[: -len(suffix)].split(".") for name in names if name.endswith(suffix)]
-        return {Ref("", "Service", pair[1], pair[0]) for pair in pairs if len(pair) == 2}
+        found = {Ref("", "Service", pair[1], pair[0]) for pair in pairs if len(pair) == 2}
+        for route in http:
+            for number, _ in enumerate(route.items("spec.rules")):
+                found.update(ref.ref for ref in backend_refs(route, number))
+        for service in services:
+            revision = service.labels.get("networking.internal.knative.dev/serverlessservice")
+            private = service.labels.get("networking.internal.knative.dev/serviceType") == "Private"
+            if revision and private and Ref("", "Service", service.namespace, str(revision)) in found:
+                found.add(service.ref)
+        return found
 
-    return world.memo("Services that VirtualServices lead to", collect)
+    return world.memo("Services that routes lead to", collect)
 
 
 def _blockers(world: World, pod: Obj) -> list[Obj]:

@@ -26,17 +26,14 @@ from collections.abc import Iterable
 
 from kgdiag.dialects.istio.mesh import mesh_of
 from kgdiag.dialects.istio.security import attached_policies
-from kgdiag.dialects.knative import SYSTEM, configured_gateways
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.model.ref import Ref
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import mappings, prove_field, workload_name
 from kgdiag.rules.istio import gateway_pods_of
-
-_DEFAULT = Ref("", "Service", "istio-system", "knative-local-gateway")
+from kgdiag.rules.local_gateway import local_services
 
 
 @rule(
@@ -46,7 +43,7 @@ _DEFAULT = Ref("", "Service", "istio-system", "knative-local-gateway")
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each local gateway behind an external authorizer."""
-    wanted = _local_services(world)
+    wanted = local_services(world)
     for service in scope.all(world, kinds.SERVICE):
         if service.ref not in wanted:
             continue
@@ -63,13 +60,6 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                     f"or exempt the inside hosts in {policy.ref}",
                     verify=[prove_field(policy, ".spec.action", "CUSTOM", "CUSTOM")],
                 )
-
-
-def _local_services(world: World) -> set[Ref]:
-    """The Services of Knative's local gateways, by config-istio or by default."""
-    config = world.get(kinds.CONFIG_MAP, SYSTEM, "config-istio", optional=True)
-    named = {item.service for item in configured_gateways(config) if item.local} if config else set()
-    return {ref for ref in named if ref is not None} or {_DEFAULT}
 
 
 def _narrowed(policy: Obj) -> bool:
