@@ -93,8 +93,11 @@ def left_open(answers: Sequence[Answer], trace: Trace) -> bool:
 
     A request went to a port that no container declares: declarations are informational (a container may
     listen anyway), so kgdiag delivers such a request and says so; here nobody listens. Or Envoy refuses a
-    listener: a new one is absent, as kgdiag says, and one that was there before goes on as it was.
+    listener: a new one is absent, as kgdiag says, and one that was there before goes on as it was. Or a
+    Service lacks the port: the packet leaves the node, and what lies behind it answers or does not.
     """
+    if trace.paths and all(_leaves_the_node(path) for path in trace.paths):
+        return True
     losers = [loser.reason for path in trace.paths for hop in path.hops for loser in hop.rejected]
     if any("Envoy refuses the whole" in reason for reason in losers):
         return True
@@ -105,6 +108,13 @@ def left_open(answers: Sequence[Answer], trace: Trace) -> bool:
         answer.status in (503, None) or any(_is_delivered(answer, path) for path in trace.paths)
         for answer in answers
     )
+
+
+def _leaves_the_node(path: PathTaken) -> bool:
+    """A ClusterIP is asked for a port that it lacks, by a client without a proxy (which would say so itself)."""
+    outcome = path.outcome
+    refused = outcome.result is Result.REFUSED and outcome.status is None
+    return refused and "has no port" in outcome.reason and len(path.hops) == 1
 
 
 def _is_delivered(answer: Answer, path: PathTaken) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.e2e.differential import pool
 from tests.e2e.differential.generate_istio import HEADERS, METHODS, PLAIN, TARGETS, VALUES
 from tests.e2e.differential.model import NODE, OUTSIDE, Ask, Case, Client, Dice, Manifest, manifest
-from tests.e2e.lab import ENVOY_GATEWAY_HTTP, ISTIO_API_HTTP
+from tests.e2e.lab import ENVOY_GATEWAY_HTTP, ENVOY_GATEWAY_HTTPS, ISTIO_API_HTTP, ISTIO_API_HTTPS
 
 GATEWAY = "gateway.networking.k8s.io/v1"
 GRANT = "gateway.networking.k8s.io/v1beta1"
@@ -24,12 +24,19 @@ class Flavour:
     class_name: str
     shared: str
     node_port: int
+    tls_port: int
     kind: str
 
 
-ISTIO = Flavour("istio", pool.API_ISTIO, "istio", "shop-istio", ISTIO_API_HTTP, "ConfigMap")
+ISTIO = Flavour("istio", pool.API_ISTIO, "istio", "shop-istio", ISTIO_API_HTTP, ISTIO_API_HTTPS, "ConfigMap")
 ENVOY = Flavour(
-    "envoy", pool.API_ENVOY, "envoy-gateway", "shop-envoy-gateway", ENVOY_GATEWAY_HTTP, "EnvoyProxy"
+    "envoy",
+    pool.API_ENVOY,
+    "envoy-gateway",
+    "shop-envoy-gateway",
+    ENVOY_GATEWAY_HTTP,
+    ENVOY_GATEWAY_HTTPS,
+    "EnvoyProxy",
 )
 FLAVOURS = (ISTIO, ENVOY)
 
@@ -215,6 +222,8 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
     case = Case(name)
     hosts = [f"a.{base}", f"b.{base}", f"*.{base}"]
     weighted = False
+    secure = dice.chance(0.15)
+    section = "https" if secure else "http"
     for number in range(dice.randint(1, 4)):
         home = dice.pick((pool.APP, pool.APP, pool.APP, pool.FAR))
         wanted = dice.some(hosts, 1, 2)
@@ -223,11 +232,14 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
         batch = case.older if dice.chance(0.5) else case.newer
         own = f"{name}-r{dice.randint(0, 99)}-{number}"
         for flavour in FLAVOURS:
-            parents = [{"name": "web", "namespace": flavour.shared, "sectionName": "http"}]
+            parents = [{"name": "web", "namespace": flavour.shared, "sectionName": section}]
             batch.append(route(dice, flavour, home, own, wanted, parents, rules))
     if dice.chance(0.4):
         case.add(dice, _grant(dice, name))
-    where = [(OUTSIDE, NODE, flavour.node_port) for flavour in FLAVOURS]
+    if dice.chance(0.15):
+        case.add(dice, _denial(dice, name, base))
+    ports = [flavour.tls_port if secure else flavour.node_port for flavour in FLAVOURS]
+    where = [(OUTSIDE, NODE, port) for port in ports]
     asked = [host.replace("*", "w") for host in hosts]
     named = tuple(
         path["value"]
@@ -237,8 +249,28 @@ def routes_case(dice: Dice, name: str, base: str) -> Case:
         for entry in one.get("matches", ())
         if (path := entry.get("path", {})).get("type", "PathPrefix") != "RegularExpression" and path
     )
-    case.asks += _requests(dice, asked, where, 6, 14 if weighted else 1, named)
+    asks = _requests(dice, asked, where, 6, 14 if weighted else 1, named)
+    if secure:
+        odd = dice.pick(("", f"other.{base}"))
+        asks = [
+            replace(ask, scheme="https", sni=odd if index // 2 % 4 == 3 else f"a.{base}")
+            for index, ask in enumerate(asks)
+        ]
+    case.asks += asks
     return case
+
+
+def _denial(dice: Dice, name: str, base: str) -> Manifest:
+    """An AuthorizationPolicy on Istio's shared Gateway, for hosts of this case only."""
+    operation: Manifest = {"hosts": dice.pick(([f"a.{base}"], [f"*.{base}"], [f"b.{base}", f"b.{base}:*"]))}
+    if dice.chance(0.6):
+        operation["paths"] = dice.some(["/a", "/a/*", "*b", "/b*"], 1, 2)
+    spec = {
+        "action": "DENY",
+        "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web"}],
+        "rules": [{"to": [{"operation": operation}]}],
+    }
+    return manifest("security.istio.io/v1", "AuthorizationPolicy", ISTIO.shared, name, spec)
 
 
 def _grant(dice: Dice, name: str) -> Manifest:
@@ -305,14 +337,13 @@ def listeners_case(
                 ["no.org"],
             )
         )
-        rules = [
+        name_of = dice.pick(("v1", "v2")) if home == pool.APP else "web"
+        rules: list[Manifest] = [
             {
                 "matches": [{"path": {"type": "PathPrefix", "value": dice.pick(("/", "/a"))}}],
-                "backendRefs": [{"name": "web", "port": 80}],
+                "backendRefs": [{"name": name_of, "port": 80}],
             }
         ]
-        if home == pool.APP:
-            rules[0]["backendRefs"][0]["name"] = dice.pick(("v1", "v2"))
         batch = case.older if dice.chance(0.5) else case.newer
         # A route without sectionName that fits two listeners of a port breaks Envoy Gateway's whole port; it
         # is a new port, so there are no older routes to go on with.

@@ -454,7 +454,7 @@ def delegate_case(dice: Dice, name: str, base: str) -> Case:
         if dice.chance(0.7):
             rule["delegate"]["namespace"] = dice.pick((pool.APP, pool.APP, pool.FAR))
         if dice.chance(0.8):
-            root = {"uri": {"prefix": dice.pick(("/a", "/b", "/"))}}
+            root: Manifest = {"uri": {"prefix": dice.pick(("/a", "/b", "/"))}}
             if dice.chance(0.2):
                 root["headers"] = {"x-a": {"exact": "1"}}
             rule["match"] = [root]

@@ -19,7 +19,7 @@ from kgdiag.model.trace import Trace
 from tests.e2e.differential import generate_gateway_api, generate_istio, generate_mesh, pool
 from tests.e2e.differential.compare import describe, disagreement, left_open
 from tests.e2e.differential.flags import flags
-from tests.e2e.differential.model import LABEL, Ask, Case, Client, Dice, Manifest
+from tests.e2e.differential.model import LABEL, OUTSIDE, Ask, Case, Client, Dice, Manifest
 from tests.e2e.differential.predict import Predictor, predictor
 from tests.e2e.differential.send import send
 from tests.e2e.lab import Answer, Cluster, eventually, find_cluster
@@ -311,14 +311,14 @@ def settle(cluster: Cluster) -> None:
     )
     asks = [
         Ask(generate_istio.PLAIN, generate_istio.GATE, 80, "/", "marker.dif.example"),
-        Ask(generate_istio.OUTSIDE, "NODE", 31080, "/", "marker.dif.example"),
+        Ask(OUTSIDE, "NODE", 31080, "/", "marker.dif.example"),
         *(Ask(Client(space, pod), f"v1.{pool.APP}", 80, "/", "marker.dif.example") for space, pod in _MESHED),
         *(
             Ask(generate_istio.PLAIN, name, 80, "/", "marker.dif.example")
             for name in addresses(cluster).values()
         ),
         *(
-            Ask(generate_istio.OUTSIDE, "NODE", flavour.node_port, "/", "marker.dif.example")
+            Ask(OUTSIDE, "NODE", flavour.node_port, "/", "marker.dif.example")
             for flavour in generate_gateway_api.FLAVOURS
         ),
     ]

@@ -25,7 +25,7 @@ def send(cluster: Cluster, asks: Sequence[Ask], marks: Sequence[str]) -> list[li
         for start in range(0, len(numbers), _CHUNK)
     ]
     with ThreadPoolExecutor(5) as pool:
-        done = pool.map(lambda chunk: _send(cluster, *chunk, asks, marks), chunks)
+        done = pool.map(lambda chunk: _send(cluster, chunk[0], chunk[1], asks, marks), chunks)
         found = {number: answers for part in done for number, answers in part.items()}
     return [found[number] for number in range(len(asks))]
 
