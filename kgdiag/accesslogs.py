@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,8 @@ from kgdiag.app import Answer, Session, locate
 from kgdiag.collect.logs import Container, Limits, Log, follow_logs, read_logs
 from kgdiag.dialects import dialects
 from kgdiag.errors import InputError, NotFoundError, UsageError
+from kgdiag.explain.proxy import pods_behind
 from kgdiag.graph.ask import ask
-from kgdiag.graph.core import pods_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
@@ -44,6 +44,7 @@ class Filter:
     host: str = ""
     path: str = ""
     status: tuple[str, ...] = ()
+    user_agent: str = ""
 
     def wants(self, joined: Joined) -> bool:
         return any(self._wants(line) for line in joined.lines)
@@ -56,6 +57,7 @@ class Filter:
             (not self.request_id or line.request_id == self.request_id)
             and (not self.host or self.host.lower() in (host, bare, line.sni.lower()))
             and (not self.path or line.path.startswith(self.path))
+            and (not self.user_agent or line.user_agent == self.user_agent)
             and (not self.status or any(_is_status(status, one) for one in self.status))
         )
 
@@ -218,14 +220,7 @@ def logs(
     """The requests in the logs of the proxies that are named (else all of the scope), and of those on the way
     of what was found; raises UsageError, NotFoundError or ReadFailed for the targets."""
     work = _Reading(session, limits, formats)
-    work.read(_containers(session, targets))
-    joined: list[Joined] = []
-    for _ in range(ROUNDS):
-        joined = [one for one in join(work.lines) if wanted.wants(one)][-most:]
-        further = work.further(joined)
-        if not further:
-            break
-        work.read(further)
+    work.read_on(_containers(session, targets), wanted, most)
     every = [one for one in join(work.lines) if wanted.wants(one)]
     shown = every[-most:]
     notes = list(work.notes)
@@ -283,6 +278,22 @@ def follow(
             yield _answer(session.world, ask(session.source, session.world, question), (), failing)
 
 
+def read_requests(
+    session: Session, pods: Sequence[Ref], wanted: Filter, limits: Limits
+) -> tuple[Explained, ...]:
+    """The requests in the logs of the Envoys of these pods, and of those on the way, explained."""
+    work = _Reading(session, limits, ())
+    found = ask(
+        session.source,
+        session.world,
+        lambda world: [world.get(kinds.POD, pod.namespace, pod.name) for pod in pods],
+    )
+    containers = [_container(pod) for pod in found if pod is not None]
+    work.read_on([one for one in containers if one is not None], wanted, 50)
+    joined = [one for one in join(work.lines) if wanted.wants(one)]
+    return ask(session.source, session.world, lambda world: explain(joined, world, dialects())[0])
+
+
 class _Reading:
     """The logs that were read so far."""
 
@@ -305,6 +316,15 @@ class _Reading:
         for log in read_logs(_cluster(self.session), new, self.limits) if new else ():
             self._read.add(log.container)
             self._take(log)
+
+    def read_on(self, containers: Iterable[Container], wanted: Filter, most: int) -> None:
+        """Read these logs, then those on the way of the requests that are wanted."""
+        self.read(containers)
+        for _ in range(ROUNDS):
+            further = self.further([one for one in join(self.lines) if wanted.wants(one)][-most:])
+            if not further:
+                break
+            self.read(further)
 
     def _take(self, log: Log) -> None:
         if log.read is not None:
@@ -391,37 +411,9 @@ def _pod_ref(container: Container) -> Ref:
 
 
 def _pods_of(session: Session, name: str) -> list[Obj]:
-    """The pods that a name means: a pod, or those of a workload, a Service or a Gateway."""
+    """The pods whose proxy a name means: a pod's own, or those of a workload, a Service or a Gateway."""
     obj = locate(session, name)
-    found: Callable[[World], list[Obj]]
-    if obj.kind == kinds.POD:
-        return [obj]
-    if obj.kind == kinds.SERVICE:
-        found = lambda world: pods_of(world, obj)  # noqa: E731
-    elif obj.kind == kinds.ISTIO_GATEWAY:
-        selector = obj.mapping("spec.selector")
-        found = lambda world: world.select(kinds.POD, None, selector)  # noqa: E731
-    elif obj.kind == kinds.GATEWAY:
-        found = lambda world: _gateway_pods(world, obj)  # noqa: E731
-    elif labels := obj.mapping("spec.selector.matchLabels"):
-        found = lambda world: world.select(kinds.POD, obj.namespace, labels)  # noqa: E731
-    else:
-        raise UsageError(
-            f"a {obj.kind.name} has no pods of its own",
-            subject=name,
-            hint="name a pod, deploy/…, svc/… or gateway/…",
-        )
-    return ask(session.source, session.world, found)
-
-
-def _gateway_pods(world: World, gateway: Obj) -> list[Obj]:
-    label = "gateway.networking.k8s.io/gateway-name"
-    pods = list(world.select(kinds.POD, gateway.namespace, {label: gateway.name}))
-    refs = [ref for one in dialects() if one.data_plane for ref in one.data_plane(world, gateway)]
-    for ref in dict.fromkeys(refs):
-        service = world.get(kinds.SERVICE, ref.namespace, ref.name, optional=True)
-        pods += pods_of(world, service) if service is not None else []
-    return list({pod.ref: pod for pod in pods}.values())
+    return ask(session.source, session.world, lambda world: pods_behind(world, obj, dialects()))
 
 
 # -- the answer --------------------------------------------------------------------------------------------

@@ -114,6 +114,18 @@ def trace(
             "is not possible. both: effect, and where it differs from intent.",
         ),
     ] = TruthOf.INTENT,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Send the request too (GET or HEAD), into the pod behind the entry through a port-forward, "
+            "or by the curl of the --from pod, and hold the answer and the proxies' logs against the way.",
+        ),
+    ] = False,
+    probe_method: Annotated[
+        str,
+        typer.Option("--probe-method", metavar="METHOD", help="What --probe sends, if not GET or HEAD."),
+    ] = "",
 ) -> int:
     """The way of one request, hop by hop: which object decides what, and why all others lost.
 
@@ -135,10 +147,20 @@ def trace(
     if via.lower().startswith("dump/"):
         question = asked(namespace=reading.namespace or "default")
         return _finish(application.trace_dump(question, fail_on=_severity(reading.fail_on)), reading)
-    asked(namespace="default")  # a bad URL is said before a cluster is asked
+    checked = asked(namespace="default")  # a bad URL is said before a cluster is asked
+    if probe:
+        from kgdiag import probing
+
+        probing.check_probe(checked, probe_method)
+        if reading.filename:
+            raise UsageError("files answer no requests", subject="--probe")
     session = open_session(reading, ask_proxies=truth is not TruthOf.INTENT)
     question = asked(namespace=session.namespace)
+    if probe:
+        question = probing.check_probe(question, probe_method)
     answer = application.trace(session, question, fail_on=_severity(reading.fail_on), truth=truth.value)
+    if probe:
+        answer = probing.probe(session, question, answer, fail_on=_severity(reading.fail_on))
     return _finish(answer, reading)
 
 

@@ -12,7 +12,7 @@ import http.client
 import io
 import ssl
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
@@ -67,9 +67,13 @@ class PortForward:
             raise Broken(f"{path}: the proxy answers {response.status}")
         return body
 
+    def send(self, data: bytes) -> None:
+        """Send bytes to the port."""
+        self._frames.send(b"\0" + data)
+
     def makefile(self, _mode: str) -> io.BufferedReader:
         """The bytes that come, as ``http.client`` wants them from a socket."""
-        return io.BufferedReader(_Bytes(self), _PIECE)
+        return buffered(self)
 
     def receive(self) -> bytes:
         """The next bytes; none where the other end closed."""
@@ -84,8 +88,19 @@ class PortForward:
         return b""
 
 
+class Source(Protocol):
+    """What bytes come from; none where it has ended."""
+
+    def receive(self) -> bytes: ...
+
+
+def buffered(source: Source) -> io.BufferedReader:
+    """A source as a file to read from."""
+    return io.BufferedReader(_Bytes(source), _PIECE)
+
+
 class _Bytes(io.RawIOBase):
-    def __init__(self, source: PortForward) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
         self._left = b""
 

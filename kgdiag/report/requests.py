@@ -131,7 +131,8 @@ def _hop(page: Page, hop: Seen, number: int, *, author: bool) -> None:
             page.line(
                 f"{clean(flag)}: {known.name}, {known.meaning}" if known else clean(flag), "dim", indent=7
             )
-        page.line(clean(hop.meaning), indent=7)
+        if not author:  # the summary has its words
+            page.line(clean(hop.meaning), indent=7)
         if line.failure:
             page.line(f"transport: {clean(line.failure)}", "dim", indent=7)
 

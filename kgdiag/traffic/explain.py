@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from kgdiag.dialects.base import Dialect
 from kgdiag.errors import KgdiagError
-from kgdiag.graph.core import containers, resolve_target, service_ports, services_of
+from kgdiag.graph.core import cluster_ips, containers, resolve_target, service_ports, services_of
 from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Command, Match
@@ -102,6 +102,9 @@ class _Explainer:
         service, port = (upstream.service, upstream.port) if upstream else (None, None)
         route = route_of(line.route) or (upstream.route if upstream else None)
         own = upstream is not None and upstream.direction == "inbound"
+        if line.cluster == "PassthroughCluster" and line.upstream and self.world is not None:
+            known = cluster_ips(self.world).get(line.upstream.ip)
+            service, port = (known.ref, line.upstream.port) if known is not None else (None, None)
         behind = None if own else self._pod_at(line.upstream.ip if line.upstream else "", line)
         return Seen(
             line,
@@ -309,7 +312,10 @@ class _Explainer:
             # What is declared leads there; that nobody listens, or not in time, is declared nowhere.
             if "refused" not in f"{line.details} {line.failure}".lower() or line.upstream is None:
                 return ()
-            return self._unanswered_port(world, self._pod_at(line.upstream.ip, line), line.upstream.port)
+            pod = self._pod_at(line.upstream.ip, line)
+            if pod is None:
+                return self._of_service(world, hop)
+            return self._unanswered_port(world, pod, line.upstream.port)
         if any(path.outcome.result is Result.UNKNOWN for path in paths) or not paths:
             return ()
         if line.cluster and all(path.outcome.flag == "NR" for path in paths):

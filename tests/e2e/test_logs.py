@@ -300,6 +300,56 @@ def test_follow(lab: Lab) -> None:
         assert process.wait(30) == 1  # a proxy refused a request
 
 
+def probed(lab: Lab, path: str, *arguments: str) -> dict[str, Any]:
+    """A trace with ``--probe`` of a request through the gateway."""
+    url = f"http://{lab.host}{path}"
+    via = () if "--from" in arguments else ("--via", f"svc/gw.{lab.namespace}")
+    run = lab.cluster.kgdiag("trace", url, *via, "--probe", "-o", "json", *arguments)
+    assert run.out, run.err
+    document: dict[str, Any] = run.json()
+    return document | {"code": run.code, "rules": [item["rule"] for item in document["findings"]]}
+
+
+def test_probe_of_what_is_delivered(lab: Lab) -> None:
+    found = probed(lab, f"/bare-{secrets.token_hex(4)}", "--truth", "effect")
+    assert any(note.startswith("probed with GET") and note.endswith(": 200") for note in found["notes"])
+    assert any(f"200 from the application of pod {lab.namespace}/bare" in note for note in found["notes"])
+    assert not {"KG951", "KG952"} & set(found["rules"])
+
+
+def test_probe_of_what_is_refused_as_predicted(lab: Lab) -> None:
+    found = probed(lab, "/nowhere")
+    assert any(note.endswith(": 404") for note in found["notes"])
+    assert "KG951" not in found["rules"]
+
+
+def test_probe_finds_what_is_declared_nowhere(lab: Lab) -> None:
+    """That nobody listens on a targetPort stands in no object: the way says delivered, the answer is 503."""
+    found = probed(lab, "/dead")
+    assert found["code"] == 1
+    finding = next(item for item in found["findings"] if item["rule"] == "KG951")
+    assert finding["severity"] == "error"
+    assert finding["message"].startswith("predicted: delivered;")
+
+
+def test_probe_from_a_pod(lab: Lab) -> None:
+    url = f"http://web.{lab.namespace}/web"
+    run = lab.cluster.kgdiag("trace", url, "--from", "pod/plain.clients", "--probe", "-o", "json")
+    assert any("curl in container client" in note and note.endswith(": 200") for note in run.json()["notes"])
+
+
+def test_probe_sends_nothing_that_changes_something_unless_it_is_told_to(lab: Lab) -> None:
+    path = f"/web-{secrets.token_hex(4)}"
+    url, via = f"http://{lab.host}{path}", ("--via", f"svc/gw.{lab.namespace}")
+    refused = lab.cluster.kgdiag("trace", url, *via, "-X", "DELETE", "--probe")
+    assert (refused.code, refused.out) == (2, "")
+    lab.cluster.kgdiag("trace", url, *via, "--truth", "intent")
+    lab.cluster.kgdiag("trace", url, *via, "--probe", "--probe-method", "DELETE")
+    lab.line("gw", path)
+    lines = lab.cluster.access_log(lab.namespace, "gw", path)
+    assert [line.split('"')[1].split()[0] for line in lines] == ["DELETE"]
+
+
 RIGHTS = """
 apiVersion: v1
 kind: ServiceAccount
@@ -308,7 +358,7 @@ metadata: {name: reader}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: reader}
-rules: [{apiGroups: [""], resources: [pods], verbs: [get, list]}]
+rules: [{apiGroups: [""], resources: [pods, services, endpoints], verbs: [get, list]}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -328,3 +378,12 @@ def test_logs_that_may_not_be_read_are_no_silence(lab: Lab) -> None:
     assert run.code == 3
     read = next(item for item in run.json()["incomplete"] if item["kind"] == "PodLog")
     assert (read["status"], read["name"]) == ("forbidden", "gw")
+
+
+def test_a_probe_that_is_forbidden_is_no_answer(lab: Lab) -> None:
+    lab.cluster.apply(RIGHTS.replace("NAMESPACE", lab.namespace), lab.namespace)
+    user = f"system:serviceaccount:{lab.namespace}:reader"
+    found = probed(lab, "/web", "--as", user)
+    assert any("forbidden" in note for note in found["notes"] if note.startswith("not probed"))
+    assert found["code"] == 3
+    assert not {"KG951", "KG952"} & set(found["rules"])
