@@ -142,7 +142,9 @@ def _of_curl(exchange: curl.Exchange, world: World | None) -> Explained:
     from kgdiag.traffic.explain import causes_of
 
     try:
-        question = parse_question(exchange.url, method=exchange.method)
+        question = parse_question(
+            exchange.url, method=exchange.method, headers=[f"Host: {exchange.authority}"]
+        )
         paths = trace(world, question, dialects()).paths
     except (KgdiagError, ValueError):
         return seen

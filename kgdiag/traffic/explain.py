@@ -522,7 +522,7 @@ def _cause(path: PathTaken) -> Cause:
     commands: tuple[Command, ...] = ()
     if last is not None:
         objects |= dict.fromkeys((last.object, *(loser.object for loser in last.rejected[:2])))
-        evidence, commands = last.evidence, last.verify
+        evidence, commands = last.evidence, tuple(dict.fromkeys(last.verify))
         # Where the last hop is a proxy's, what led there is one before.
         objects |= dict.fromkeys(hop.object for hop in reversed(path.hops[:-1]) if hop.object.kind != "Pod")
     return Cause(outcome.reason, tuple(objects), evidence, outcome.fix, commands)
