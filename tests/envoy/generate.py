@@ -465,7 +465,8 @@ class Generator:
             out["redirect"] = self.redirect()
         elif kind < 0.3:
             out["direct_response"] = {"status": self.pick((200, 204, 404, 418, 503, 401))}
-            if self.chance(0.5):
+            body = self.chance(0.5)
+            if body and out["direct_response"]["status"] != 204:  # HTTP has no such answer
                 out["direct_response"]["body"] = {"inline_string": "said"}
         else:
             out["route"] = self.forward()
