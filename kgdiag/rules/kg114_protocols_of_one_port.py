@@ -5,8 +5,8 @@ Pods with a sidecar selected by two Services whose ports lead to the same contai
 and the other as TCP or TLS (by `appProtocol` or the port's name).
 
 ## Why it matters
-The sidecar has one listener for the container port and takes one of the two protocols, that of the first
-Service: requests through the other are not seen as HTTP (no routes, no L7 policy), or are broken as HTTP.
+The sidecar has one listener for the container port and takes the protocol of the oldest Service: requests
+through the other are not seen as HTTP (no routes, no L7 policy), or are broken as HTTP.
 
 ## How to prove it
 `kubectl get services -n NAMESPACE -o yaml`: the names and appProtocols of the ports.
@@ -41,31 +41,35 @@ _HTTP = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"})
     names=(kinds.NAMESPACE, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
-    """One finding for each pair of Services, on the younger one."""
+    """One finding for each Service that the oldest one overrules."""
     for service in scope.all(world, kinds.SERVICE):
         mine = [port for port in service_ports(service) if protocol_of(port) not in ("", "UDP")]
         if not mine:
             continue
         for pod in pods_of(world, service)[:1]:
-            beside = [one for one in services_of(world, pod) if one.age_key < service.age_key]
-            if beside and has_sidecar(world, pod):
-                for port, other, theirs in _clashes(pod, mine, beside):
+            everyone = sorted(services_of(world, pod), key=lambda one: one.age_key)
+            if len(everyone) > 1 and has_sidecar(world, pod):
+                for port, other, theirs in _clashes(pod, service, mine, everyone):
                     yield _finding(self, service, port, other, theirs)
 
 
 def _clashes(
-    pod: Obj, mine: list[ServicePort], beside: list[Obj]
+    pod: Obj, service: Obj, mine: list[ServicePort], everyone: list[Obj]
 ) -> Iterator[tuple[ServicePort, Obj, ServicePort]]:
+    """Ports that the oldest Service of the same container port, which has its say, calls otherwise."""
     for port in mine:
         target = resolve_target(pod, port)
-        for other in beside:
-            for theirs in service_ports(other):
-                known = protocol_of(theirs)
-                if target is None or known in ("", "UDP") or resolve_target(pod, theirs) != target:
-                    continue
-                if (known in _HTTP) != (protocol_of(port) in _HTTP):
-                    yield port, other, theirs
-                    return
+        claims = [
+            (other, theirs)
+            for other in everyone
+            for theirs in service_ports(other)
+            if target is not None and resolve_target(pod, theirs) == target
+        ]
+        other, theirs = claims[0] if claims else (service, port)
+        known = protocol_of(theirs)
+        overruled = other.ref != service.ref and known not in ("", "UDP")
+        if overruled and (known in _HTTP) != (protocol_of(port) in _HTTP):
+            yield port, other, theirs
 
 
 def _finding(self: Rule, service: Obj, port: ServicePort, other: Obj, theirs: ServicePort) -> Finding:
@@ -73,7 +77,7 @@ def _finding(self: Rule, service: Obj, port: ServicePort, other: Obj, theirs: Se
         service.ref,
         f"port {port_text(port)} is {protocol_of(port)} ({port.app_protocol or port.name}), and {other.ref} "
         f"has the same port of the pods as {protocol_of(theirs)} ({theirs.app_protocol or theirs.name}): the "
-        "sidecar takes one of the two for both",
+        "sidecar takes the older one's for both",
         evidence=[
             service.evidence(f"spec.ports[{port.index}]"),
             other.evidence(f"spec.ports[{theirs.index}]"),

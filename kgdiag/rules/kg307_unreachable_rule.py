@@ -37,7 +37,7 @@ _CONDITIONS = ("uri", "method", "authority", "scheme", "headers", "withoutHeader
 
 @rule(
     "KG307", "unreachable-rule", Severity.WARNING, needs=(kinds.VIRTUAL_SERVICE,),
-    about=(kinds.VIRTUAL_SERVICE,), equivalents=("IST0130",),
+    about=(kinds.VIRTUAL_SERVICE,), equivalents=("IST0130", "IST0131"),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each entry that can never be tried."""

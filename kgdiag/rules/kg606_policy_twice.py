@@ -41,7 +41,8 @@ _SELECTORS = (
 
 @rule(
     "KG606", "policy-twice", Severity.WARNING, needs=(),
-    about=(kinds.PEER_AUTHENTICATION, kinds.SIDECAR), equivalents=("IST0111", "KIA0002"),
+    about=(kinds.PEER_AUTHENTICATION, kinds.SIDECAR),
+    equivalents=("IST0110", "IST0111", "KIA0002", "KIA0003"),
     reads=(kinds.SIDECAR, kinds.PEER_AUTHENTICATION),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:

@@ -4,12 +4,14 @@
 - An AuthorizationPolicy with methods, paths, hosts or token claims that applies, by selector or by namespace,
   to pods of the ambient mesh.
 - A RequestAuthentication for such pods.
-- A VirtualService for sidecars whose host is a Service of the ambient mesh without a waypoint, or whose
-  namespace is another than the Service's, where no pod has a sidecar.
+- A VirtualService for sidecars, or a DestinationRule that no gateway uses, whose host is a Service of the
+  ambient mesh without a waypoint, or whose namespace is another than the Service's, where no pod has a
+  sidecar.
 
 ## Why it matters
 ztunnel knows addresses and identities, not requests: of an ALLOW policy it drops the rules with L7 fields, so
-that nothing matches and connections are refused; VirtualServices and tokens it does not look at.
+that nothing matches and connections are refused; VirtualServices, DestinationRules and tokens it does not
+look at.
 
 ## How to prove it
 `istioctl ztunnel-config policies`; the policy's condition `ZtunnelAccepted` is False.
@@ -27,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kgdiag.dialects.istio.destination_rules import host_of
 from kgdiag.dialects.istio.mesh import has_sidecar, mesh_of
 from kgdiag.dialects.istio.routes import gateways_of, hosts_of
 from kgdiag.graph.core import pods_of
@@ -37,18 +40,20 @@ from kgdiag.model.obj import Evidence, Obj
 from kgdiag.rules.ambient import MODE, in_ambient, waypoint_of
 from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
 from kgdiag.rules.common import mappings, prove_field
-from kgdiag.rules.istio import services_named
+from kgdiag.rules.istio import destinations, services_named
 
+_RULES = (kinds.VIRTUAL_SERVICE, kinds.DESTINATION_RULE)
 _OPERATION = ("hosts", "notHosts", "methods", "notMethods", "paths", "notPaths")
 _SOURCE = ("requestPrincipals", "notRequestPrincipals", "remoteIpBlocks", "notRemoteIpBlocks")
 
 
 @rule(
     "KG613", "needs-a-waypoint", Severity.WARNING, needs=(kinds.NAMESPACE, kinds.POD),
-    about=(kinds.AUTHORIZATION_POLICY, kinds.REQUEST_AUTHENTICATION, kinds.VIRTUAL_SERVICE),
-    equivalents=("KIA0109", "KIA1109", "KIA1110", "KIA1113", "KIA1114", "KIA1317"),
-    reads=(kinds.AUTHORIZATION_POLICY, kinds.REQUEST_AUTHENTICATION, kinds.VIRTUAL_SERVICE, kinds.SERVICE,
-           kinds.SERVICE_ENTRY, *MESH_READS),
+    about=(kinds.AUTHORIZATION_POLICY, kinds.REQUEST_AUTHENTICATION, *_RULES),
+    equivalents=("KIA0109", "KIA0210", "KIA0211", "KIA0212", "KIA1109", "KIA1110", "KIA1113", "KIA1114",
+                 "KIA1317"),
+    reads=(kinds.AUTHORIZATION_POLICY, kinds.REQUEST_AUTHENTICATION, *_RULES, kinds.HTTP_ROUTE,
+           kinds.SERVICE, kinds.SERVICE_ENTRY, *MESH_READS),
     names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
@@ -75,6 +80,8 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     if not world.memo("any sidecar", lambda: any(has_sidecar(world, pod) for pod in pods)):
         for route in scope.all(world, kinds.VIRTUAL_SERVICE):
             yield from _route(self, world, route)
+        for one in scope.all(world, kinds.DESTINATION_RULE):
+            yield from _destination_rule(self, world, one)
 
 
 def _l7(policy: Obj) -> str:
@@ -121,21 +128,44 @@ def _route(self: Rule, world: World, route: Obj) -> Iterable[Finding]:
                 yield _finding(self, route, words, route.evidence("metadata.namespace"), ("KIA1114",))
 
 
+def _destination_rule(self: Rule, world: World, one: Obj) -> Iterable[Finding]:
+    mesh = mesh_of(world)
+    host = host_of(mesh, one).lower()
+    entered = {
+        item.full
+        for route in world.all(kinds.VIRTUAL_SERVICE)
+        if gateways_of(route) != ("mesh",)
+        for item in destinations(mesh, route)
+    }
+    if host in entered or world.all(kinds.HTTP_ROUTE, optional=True) or host.startswith("*"):
+        return  # the gateway's own proxy applies it
+    for found in services_named(world, mesh, host)[:1]:
+        service = found.obj
+        if not found.kubernetes or not any(in_ambient(world, pod) for pod in pods_of(world, service)):
+            continue
+        if waypoint_of(world, service) is None:
+            words = f"{service.ref} is in the ambient mesh without a waypoint: nobody applies it"
+            yield _finding(self, one, words, one.evidence("spec.host"), ("KIA0210", "KIA0211"))
+        elif one.namespace not in (service.namespace, mesh.root_namespace):
+            words = f"the waypoint of {service.ref} takes DestinationRules of {service.namespace} only"
+            yield _finding(self, one, words, one.evidence("metadata.namespace"), ("KIA0212",))
+
+
 def _finding(self: Rule, obj: Obj, words: str, fact: Evidence, codes: tuple[str, ...]) -> Finding:
     return self.finding(
         obj.ref,
         words,
         evidence=[fact],
         fix="create a waypoint and name it (or the Service) in spec.targetRefs"
-        if obj.kind != kinds.VIRTUAL_SERVICE
-        else "give the Service a waypoint (istio.io/use-waypoint), and keep the VirtualService beside it",
+        if obj.kind not in _RULES
+        else "give the Service a waypoint (istio.io/use-waypoint), and keep this beside it",
         equivalents=codes,
         verify=[
             commands.get(
                 obj.kind, obj.namespace, obj.name, jsonpath=".spec.targetRefs", expect="nothing",
                 match=Match.EQUALS, value="",
             )
-            if obj.kind != kinds.VIRTUAL_SERVICE
+            if obj.kind not in _RULES
             else prove_field(obj, ".metadata.namespace", obj.namespace, "its namespace")
         ],
     )  # fmt: skip
