@@ -54,6 +54,7 @@ class _Reference:
     "KG401", "reference-not-granted", Severity.ERROR,
     needs=(kinds.HTTP_ROUTE, kinds.GATEWAY, kinds.REFERENCE_GRANT), about=(*ROUTES, kinds.GATEWAY),
     reads=(kinds.GRPC_ROUTE, kinds.TCP_ROUTE, kinds.TLS_ROUTE, kinds.UDP_ROUTE),
+    names=(kinds.SERVICE, kinds.SECRET),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each reference that is not permitted."""
@@ -71,7 +72,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             f"{source.kind.name}s of {source.namespace}{near}: {reference.consequence}",
             evidence=[source.evidence(reference.field), *facts],
             fix=_grant(source, target),
-            patch=_patch(source, target),
+            patch=_patch(source, target) if world.find(target, optional=True) else None,
             verify=[
                 commands.get(
                     kinds.REFERENCE_GRANT, target.namespace, jsonpath=".items[*].spec.from",
