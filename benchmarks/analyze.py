@@ -65,7 +65,9 @@ def compare(kgdiag: list[str], istioctl: list[str]) -> dict[Name, Seen]:
 
 def _messages(text: str) -> list[dict[str, Any]]:
     start = text.find("[")
-    return json.loads(text[start:]) or [] if start >= 0 else []
+    if start < 0:
+        raise SystemExit(f"istioctl analyze gave no answer: {text[:200]}")
+    return json.loads(text[start:]) or []
 
 
 def _run(argv: list[str]) -> str:
@@ -107,7 +109,7 @@ def scenarios(folder: Path) -> Iterator[tuple[str, dict[Name, Seen]]]:
 def files(paths: Iterable[str], options: Iterable[str] = ()) -> dict[Name, Seen]:
     named = list(paths)
     ours = [word for path in named for word in ("-f", path)]
-    return compare(["-A", *options, *ours], ["--use-kube=false", "-A", "--recursive", *named])
+    return compare(["-A", *options, *ours], ["--use-kube=false", "-A", *named])
 
 
 def asked(given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dict[Name, Seen]]]:
