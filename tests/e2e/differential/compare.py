@@ -111,7 +111,7 @@ def left_open(answers: Sequence[Answer], trace: Trace) -> bool:
 
 
 def _leaves_the_node(path: PathTaken) -> bool:
-    """A ClusterIP is asked for a port that it lacks, by a client without a proxy (which would say so itself)."""
+    """A client without a proxy asks a ClusterIP for a port that it lacks."""
     outcome = path.outcome
     refused = outcome.result is Result.REFUSED and outcome.status is None
     return refused and "has no port" in outcome.reason and len(path.hops) == 1
