@@ -77,6 +77,7 @@ class Flow:
     target: Target | None = None
     mapped: bool = True  # the port number was meant for the pod, and not for a Service that maps none
     forwarded: str | None = None  # X-Forwarded-Proto as the last Envoy set it
+    suspects: tuple[Ref, ...] = ()  # the objects that sent this connection on, as the last proxy did it
     declared: str = ""  # what the Service port that leads here says that it speaks: http, tls or nothing
 
     def to(self, **changes: object) -> Flow:

@@ -982,6 +982,8 @@ class Passage:
             return self._outside(cluster, usable[0], onward)
         beside = self._beside(cluster, service)
         hop = self._forwards(cluster, usable, endpoints, beside)
+        suspects = [one for one in (self.routed, *(origin.ref for origin in cluster.origins)) if one]
+        onward = onward.to(suspects=tuple(dict.fromkeys(suspects)))
         ways = self._fan_out(cluster, usable, onward, http)
         if beside and self.routed is not None:
             ways = blaming([self.routed], ways)

@@ -119,7 +119,7 @@ class Walker:
     def failed(self, flow: Flow, at: Ref, failure: Failure, reason: str, **more: object) -> list[Branch]:
         """One branch whose connection fails here, as whoever waits for it answers."""
         status, flag = flow.front.answer(failure)
-        return self.refused(
+        ways = self.refused(
             flow,
             at,
             reason,
@@ -128,6 +128,7 @@ class Walker:
             envoy=flow.front.name == "envoy",
             **more,  # type: ignore[arg-type]
         )
+        return blaming(flow.suspects, ways) if flow.suspects else ways
 
     def unknown(
         self, flow: Flow, at: Ref, reason: str, *, evidence: tuple[Evidence, ...] = ()
@@ -622,6 +623,9 @@ def _speak(flow: Flow, sni: str | None, listener: Listener, sidecar: bool) -> st
             f"give the mesh a VirtualService with host {flow.request.host}, gateways: [mesh] and a Service "
             "of the mesh as its destination; without one the sidecar passes the connection on as it is"
         )
+    host = (flow.cluster or "").rpartition("|")[2]
+    if mesh and host and flow.cluster and flow.cluster.startswith("outbound|"):
+        return f"give clients of {host} a DestinationRule with trafficPolicy.tls.mode ISTIO_MUTUAL"
     if sidecar:
         return "give the client a sidecar, or let PeerAuthentication be PERMISSIVE for this port"
     if mesh:
