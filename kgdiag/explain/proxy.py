@@ -113,7 +113,7 @@ def picture(
         "role": proxy.role,
         "via": via,
         "listeners": [_listener(one) for one in listeners],
-        "routeConfigs": [_route_config(one, hosts) for one, hosts in configs],
+        "route_configs": [_route_config(one, hosts) for one, hosts in configs],
         "clusters": [_cluster(one) for one in clusters],
         "certificates": certificates,
         "rejected": [{"what": what, "words": words} for what, words in dump.rejected],
@@ -228,7 +228,7 @@ def _chain(one: FilterChain) -> dict[str, Any]:
     match, network = one.match, one.network
     out: dict[str, Any] = {
         "name": one.name,
-        "serverNames": list(match.server_names),
+        "server_names": list(match.server_names),
         "transport": match.transport,
         "alpn": list(match.alpn),
         "port": match.port,
@@ -239,14 +239,14 @@ def _chain(one: FilterChain) -> dict[str, Any]:
         "origin": _origin(one.origin),
     }
     if isinstance(network, HttpConnections):
-        return {**out, "routeConfig": network.route_config.name}
+        return {**out, "route_config": network.route_config.name}
     return {**out, "clusters": [{"name": item.cluster, "weight": item.weight} for item in network.clusters]}
 
 
 def _route_config(config: RouteConfig, hosts: Iterable[VirtualHost]) -> dict[str, Any]:
     return {
         "name": config.name,
-        "virtualHosts": [
+        "virtual_hosts": [
             {
                 "name": host.name,
                 "domains": list(host.domains),
@@ -325,7 +325,7 @@ def _endpoint(one: Endpoint) -> dict[str, Any]:
         "pod": one.pod.to_json() if one.pod is not None else None,
         "health": str(one.health),
         "weight": round(one.weight, 6),
-        "meshTls": one.tls,
+        "mesh_tls": one.tls,
     }
 
 
@@ -349,8 +349,8 @@ def _certificates(dump: Dump, listeners: Iterable[Listener] | None) -> Iterator[
                 "sans": list(facts.get("sans") or ()),
                 "subject": first.get("subject"),
                 "issuer": first.get("issuer"),
-                "notBefore": first.get("notBefore"),
-                "notAfter": first.get("notAfter"),
+                "not_before": first.get("notBefore"),
+                "not_after": first.get("notAfter"),
             }
     for name in sorted(dump.warming_secrets):
         if wanted is None or name in wanted:
@@ -386,9 +386,9 @@ def _takes(chain: Mapping[str, Any]) -> str:
         parts.append(f"port {chain['port']}")
     if chain["addresses"]:
         parts.append(f"to {', '.join(chain['addresses'][:2])}")
-    if chain["serverNames"]:
-        more = f" and {len(chain['serverNames']) - 3} more" if len(chain["serverNames"]) > 3 else ""
-        parts.append(f"SNI {', '.join(chain['serverNames'][:3])}{more}")
+    if chain["server_names"]:
+        more = f" and {len(chain['server_names']) - 3} more" if len(chain["server_names"]) > 3 else ""
+        parts.append(f"SNI {', '.join(chain['server_names'][:3])}{more}")
     if chain["alpn"]:
         parts.append(f"ALPN {', '.join(chain['alpn'])}")
     if chain["tls"] != "none":
@@ -400,14 +400,14 @@ def _takes(chain: Mapping[str, Any]) -> str:
 
 def _does(chain: Mapping[str, Any]) -> str:
     filters = f"{', '.join(dict.fromkeys(chain['filters']))}; " if chain["filters"] else ""
-    if "routeConfig" in chain:
-        return f"{filters}HTTP by {chain['routeConfig'] or 'its own routes'}"
+    if "route_config" in chain:
+        return f"{filters}HTTP by {chain['route_config'] or 'its own routes'}"
     return f"{filters}TCP to {', '.join(item['name'] for item in chain['clusters']) or 'nothing'}"
 
 
 def _route_rows(config: Mapping[str, Any]) -> Iterator[Row]:
-    for one in config["routeConfigs"]:
-        for host in one["virtualHosts"]:
+    for one in config["route_configs"]:
+        for host in one["virtual_hosts"]:
             more = f" and {len(host['domains']) - 2} more" if len(host["domains"]) > 2 else ""
             domains = f"{', '.join(host['domains'][:2])}{more} ({one['name']})"
             if not host["routes"]:
@@ -437,7 +437,7 @@ def _who(endpoint: Mapping[str, Any]) -> str:
 def _certificate_rows(config: Mapping[str, Any]) -> Iterator[Row]:
     for one in config["certificates"]:
         names = ", ".join(one.get("sans") or ()) or str(one.get("subject") or "")
-        yield (one["name"], str(one.get("notAfter") or one["kind"]), names)
+        yield (one["name"], str(one.get("not_after") or one["kind"]), names)
 
 
 def _from(origin: Mapping[str, Any] | None) -> str:

@@ -11,7 +11,7 @@ from kgdiag.model.explanation import Explanation
 
 @dataclass(frozen=True, slots=True)
 class Picture(Explanation):
-    """``config`` is the document: ``listeners``, ``routeConfigs``, ``clusters``, ``certificates``,
+    """``config`` is the document: ``listeners``, ``route_configs``, ``clusters``, ``certificates``,
     ``rejected``, as ``kgdiag.explain.proxy`` makes them."""
 
     config: Mapping[str, Any] = field(default_factory=dict)

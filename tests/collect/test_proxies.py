@@ -152,7 +152,7 @@ def test_a_pod_without_an_envoy_is_not_touched(
 ) -> None:
     found = read(name)
     assert (found.status, found.objects) == (Status.OK, ())
-    assert kubelet.asked == kubelet.ports == []
+    assert not kubelet.asked and not kubelet.ports
 
 
 def test_pods_are_not_touched_unasked(read: Callable[..., Read], server: ApiServer) -> None:

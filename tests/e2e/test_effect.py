@@ -337,8 +337,8 @@ def test_a_picture_of_istios_gateway(cluster: Cluster, apps: str, target: str, n
     assert run.code == 0, run.err
     routes = [
         route
-        for config in run.json()["routeConfigs"]
-        for one in config["virtualHosts"]
+        for config in run.json()["route_configs"]
+        for one in config["virtual_hosts"]
         for route in one["routes"]
     ]
     assert {route["origin"]["name"] for route in routes} == {"web"}
@@ -353,8 +353,8 @@ def test_a_picture_of_a_gateway_of_the_gateway_api(cluster: Cluster, apps: str, 
     document = run.json()
     origins = {
         (route["origin"]["kind"], route["origin"]["name"])
-        for config in document["routeConfigs"]
-        for host in config["virtualHosts"]
+        for config in document["route_configs"]
+        for host in config["virtual_hosts"]
         for route in host["routes"]
     }
     assert origins == {("HTTPRoute", "web")}

@@ -163,7 +163,7 @@ class Dump:
             for to, items in self.endpoints.items()
         ]
         node = {"metadata": {"PROXY_CONFIG": {"discoveryAddress": "istiod.istio-system.svc:15012"}}}
-        parts = {
+        parts: dict[str, dict[str, Any]] = {
             "BootstrapConfigDump": {"bootstrap": {"node": {"id": f"router~10.0.0.1~{POD}.{NS}~x", **node}}},
             "ListenersConfigDump": {"dynamic_listeners": [self.listener]},
             "RoutesConfigDump": {"dynamic_route_configs": [{"route_config": config}]},
@@ -177,7 +177,7 @@ class Dump:
 
     def documents(self) -> str:
         """The dump as the objects that snapshots have."""
-        found = [self._object("ProxyDump", POD, config_dump=self.config())]
+        found: list[dict[str, Any]] = [self._object("ProxyDump", POD, config_dump=self.config())]
         found[0] |= {
             "via": "port-forward to port 15000",
             "clusters": {"cluster_statuses": self.statuses},

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from kgdiag.cli.commands import run
 from tests.trace.dumps import HOST, MANIFESTS, NS, POD, TYPE, Dump, name
 
+SCHEMA = json.loads((files("kgdiag.report") / "schema.json").read_text())
 Show = Callable[..., Any]
 KEY = "MIIEvQIBADANBg-the-private-key"
 
@@ -33,9 +36,10 @@ def show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Show:
 
 def test_everything_with_the_object_that_it_comes_from(show: Show) -> None:
     found = show(Dump().config())
+    jsonschema.Draft202012Validator(SCHEMA).validate(found)
     assert found["kind"] == "Proxy" and found["object"]["name"] == POD
     assert [(one["port"], one["origin"]) for one in found["listeners"]] == [(8080, None)]
-    host = found["routeConfigs"][0]["virtualHosts"][0]
+    host = found["route_configs"][0]["virtual_hosts"][0]
     assert host["domains"] == [HOST]
     assert [one["match"] for one in host["routes"]] == ["path prefix /api", "path prefix /"]
     assert host["routes"][0]["origin"]["name"] == "shop"
@@ -61,7 +65,7 @@ def test_everything_with_the_object_that_it_comes_from(show: Show) -> None:
 )
 def test_narrowed(show: Show, argv: list[str], routes: int, clusters: list[str]) -> None:
     found = show(Dump().config(), *argv)
-    hosts = [host for one in found["routeConfigs"] for host in one["virtualHosts"]]
+    hosts = [host for one in found["route_configs"] for host in one["virtual_hosts"]]
     assert sum(len(host["routes"]) for host in hosts) == routes
     assert [one["name"] for one in found["clusters"]] == [name(one) for one in clusters]
 
