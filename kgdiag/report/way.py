@@ -110,33 +110,33 @@ def _path(
     title = f"Path {number} of {of}" if of > 1 else "Path"
     page.head(f"{title}{f' ({share})' if share else ''}: through {named(path.entry)}")
     delivered = path.outcome.result is Result.DELIVERED
-    told = _told(path.hops)
-    common = 0 if page.wide else _common(before, told)
+    stops = told(path.hops)
+    common = 0 if page.wide else _common(before, stops)
     if common:
         words = "hop 1" if common == 1 else f"hops 1 to {common}"
         page.line(f" · {words} as in path {number - 1}", "dim", indent=1)
-    for at, hops in enumerate(told[common:], common + 1):
-        failing = at == len(told) and not delivered
+    for at, hops in enumerate(stops[common:], common + 1):
+        failing = at == len(stops) and not delivered
         mark = f"{number}.{at}" if of > 1 else str(at)
         _stop(page, hops, at, failing)
         for hop in hops:
             for command in hop.verify:
                 numbers.setdefault(command, mark)
     _outcome(page, path, alone=of == 1)
-    return told
+    return stops
 
 
-def _common(before: list[list[Hop]], told: list[list[Hop]]) -> int:
+def _common(before: list[list[Hop]], stops: list[list[Hop]]) -> int:
     """How many stops two paths share at the beginning; the last one is always told."""
     count = 0
-    for one, other in zip(before, told[:-1], strict=False):
+    for one, other in zip(before, stops[:-1], strict=False):
         if one != other:
             break
         count += 1
     return count
 
 
-def _told(hops: Sequence[Hop]) -> list[list[Hop]]:
+def told(hops: Sequence[Hop]) -> list[list[Hop]]:
     """Hops in groups of one object each."""
     groups: list[list[Hop]] = []
     for hop in hops:
@@ -181,8 +181,8 @@ def _worth(hop: Hop, failing: bool) -> list[Rejected]:
     """The losers that are worth reading: near ones, each object once."""
     limit = _FAILED_NEAR if failing else _NEAR
     near = [one for one in hop.rejected if one.nearness <= limit]
-    if not failing:  # pods of other subsets are no news where one of this subset answers
-        near = [one for one in near if not one.reason.startswith("its labels do not")]
+    if not failing:  # what is for other pods is no news where one is found
+        near = [one for one in near if not one.reason.startswith(("its labels do not", "its selector asks"))]
     if not failing:  # of the winner itself only what is hidden behind its own rules
         near = [one for one in near if one.object != hop.object or "matches too" in one.reason]
     unique: dict[Ref, Rejected] = {}
