@@ -91,7 +91,8 @@ _KEYS = {
 }
 _OPERATOR = re.compile(r"%([A-Z_0-9]+)(?:\(([^%]*?)\))?(?::(\d+))?%")
 _MOST_BREAKS = 7
-_LONGEST = 1 << 16  # of one line; longer ones are cut off by log drivers, and no regex should see them
+_BLANKS = r"[ \t]{1,4}"  # between fields: editors and chats change them
+_LONGEST = 1 << 14  # of one line, as container runtimes cut them
 
 
 def field_of(name: str, argument: str = "") -> str:
@@ -178,24 +179,23 @@ def text_format(text: str, *, whole: bool = False) -> TextFormat:
         raise ValueError("the format has no command operator such as %RESPONSE_CODE%")
     cut = 0  # pieces that a cut-off line must have
     for index, operator in enumerate(operators):
-        literal = re.escape(text[at : operator.start()]).replace(r"\ ", r"\s+")
-        before = text[operator.start() - 1 : operator.start()]
+        literal = re.escape(text[at : operator.start()]).replace(r"\ ", _BLANKS)
         after = text[operator.end() : operator.end() + 1]
         name, kept = f"f{index}", field_of(operator[1], operator[2] or "")
         if kept and kept not in fields.values():
             fields[name] = kept
-        body = _body(kept, before, after)
+        body = _body(kept, after)
         pieces.append(f"{literal}(?P<{name}>{body})" if name in fields else f"{literal}(?:{body})")
         cut = cut or (index + 1 if operator[1] == "RESPONSE_FLAGS" else 0)
         at = operator.end()
-    tail = re.escape(text[at:]).replace(r"\ ", r"\s+")
+    tail = re.escape(text[at:]).replace(r"\ ", _BLANKS)
     # A custom format may be loose: it has to be the whole line but for the prefix of `kubectl logs --prefix`.
     start = r"^(?:\[pod/\S+\]\s+)?" if whole else ""
     pattern = re.compile(start + "".join(pieces) + tail + r"\s*$")
     return TextFormat(text, pattern, None if whole else _partial(pieces, cut, tail), fields)
 
 
-def _body(field: str, before: str, after: str) -> str:
+def _body(field: str, after: str) -> str:
     """What a value may hold: all up to its closing quote or bracket, else no blanks."""
     if field == "status":
         return r"\d{1,3}|-"
@@ -211,19 +211,21 @@ def _body(field: str, before: str, after: str) -> str:
         return r"[A-Za-z]\S*|-"
     if field == "path":
         return r".*?"  # a client may send blanks and quotes
-    if before == '"' and after == '"':
-        return r"[^\n]*?"
-    if before == "[" and after == "]":
-        return r"[^\]\n]*"
-    return r"\S*" if after in (" ", "", "\n") else r"[^\n]*?"
+    if after in (" ", "", "\n"):
+        return r"\S*"
+    if after == '"' and field == "user_agent":
+        return r"[^\n]*?"  # a client's own word too
+    # No value may run past its end: many that could would take for ever on a line that is made for it.
+    return rf"[^{re.escape(after)}\n]*" if after != "%" else r"\S*?"
 
 
 def _partial(pieces: list[str], cut: int, tail: str) -> re.Pattern[str] | None:
     """Lines that lost their beginning (time, opening quote) or their end (behind the flags)."""
     if not cut or not pieces[0].startswith(r"\["):
         return None
-    head = [re.sub(r'^\\\]\\s\+"', r'(?:\\]?\\s*"|(?<!\\S))', pieces[1]), *pieces[2:cut]]
-    head[0] = head[0].replace("[A-Za-z-]+", '[A-Z]{3,}|(?<=")-')
+    head = [pieces[1].replace(r"\]" + _BLANKS + '"', r'(?:\]?\s{0,4}"|(?<!\S))'), *pieces[2:cut]]
+    head[0] = head[0].replace("[A-Za-z-]+", '[A-Z]{3,16}|(?<=")-')
+    head = [piece.replace(r".*?", r"\S+") for piece in head]
     rest = ""
     for piece in reversed(pieces[cut:]):
         rest = "(?:" + piece.replace(r"[^\n]*?", r'[^"\n]*') + rest + ")?"

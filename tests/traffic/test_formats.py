@@ -298,3 +298,19 @@ def test_what_a_format_writes_is_read_again(values: dict[str, Any]) -> None:
         assert fields(line, "method", "path", "status", "flags") == (
             values["method"], values["path"], values["status"], tuple(values["flags"]),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        " " * 16000,
+        '" "' * 5000,
+        '"GET ' * 4000,
+        '/ HTTP/1.1" 200 - via_upstream - ' + '" "' * 5000,
+        "- " * 8000,
+    ],
+)
+def test_lines_made_to_take_for_ever_end(tail: str) -> None:
+    """Patterns that try every way to read a line would not come back from these."""
+    text = f'[2026-11-25T16:47:57.115Z] "GET {tail}'[:16000]
+    assert len(read_lines(f"{text}\n{ISTIO_LINE}")[0]) >= 1
