@@ -1,11 +1,11 @@
 """Object of Istio that its webhook refuses
 
 ## What it finds
-In VirtualServices, Gateways, DestinationRules and ServiceEntries, what fits the schema and what istiod's
-validation refuses all the same: a `*` within a host name, weights that are all
-0, redirect beside route, a rewritten authority beside a Host header that is set, servers of one Gateway with
-the same port name, an HTTPS server without `tls`, a subset without a name, a STATIC ServiceEntry without
-endpoints.
+In VirtualServices, Gateways, DestinationRules, ServiceEntries and Sidecars, what fits the schema and what
+istiod's validation refuses all the same: a `*` within a host name, weights that are all 0, redirect beside
+route, a rewritten authority beside a Host header that is set, servers of one Gateway with the same port name,
+an HTTPS server without `tls`, a subset without a name, a STATIC ServiceEntry without endpoints, a short name
+among a Sidecar's egress hosts.
 
 ## Why it matters
 `kubectl apply` fails for the document. Where the webhook was not there (a restart, `failurePolicy: Ignore`),
@@ -39,9 +39,11 @@ Problem = tuple[str, str]  # field, words
 
 @rule(
     "KG004", "refused-by-istio", Severity.ERROR, needs=(),
-    about=(kinds.VIRTUAL_SERVICE, kinds.ISTIO_GATEWAY, kinds.DESTINATION_RULE, kinds.SERVICE_ENTRY),
+    about=(kinds.VIRTUAL_SERVICE, kinds.ISTIO_GATEWAY, kinds.DESTINATION_RULE, kinds.SERVICE_ENTRY,
+           kinds.SIDECAR),
     equivalents=("IST0106",),
-    reads=(kinds.VIRTUAL_SERVICE, kinds.ISTIO_GATEWAY, kinds.DESTINATION_RULE, kinds.SERVICE_ENTRY),
+    reads=(kinds.VIRTUAL_SERVICE, kinds.ISTIO_GATEWAY, kinds.DESTINATION_RULE, kinds.SERVICE_ENTRY,
+           kinds.SIDECAR),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each field that is refused."""
@@ -50,6 +52,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
         (kinds.ISTIO_GATEWAY, _gateway),
         (kinds.DESTINATION_RULE, _destination_rule),
         (kinds.SERVICE_ENTRY, _service_entry),
+        (kinds.SIDECAR, _sidecar),
     )
     for kind, problems in checks:
         for obj in scope.all(world, kind):
@@ -120,3 +123,14 @@ def _service_entry(entry: Obj) -> Iterator[Problem]:
         return
     if not entry.items("spec.endpoints") and not entry.mapping("spec.workloadSelector"):
         yield "spec.resolution", "STATIC without endpoints and without a workloadSelector"
+
+
+def _sidecar(sidecar: Obj) -> Iterator[Problem]:
+    for at, entry in mappings(sidecar.get("spec.egress")):
+        for number, text in enumerate(texts(entry.get("hosts"))):
+            host = text.rpartition("/")[2]
+            if "." not in host and "*" not in host and host not in ("", "~"):
+                yield (
+                    f"spec.egress[{at}].hosts[{number}]",
+                    f"{text} is a short name, which is not completed here",
+                )

@@ -141,7 +141,8 @@ def _covered(older: Obj, newer: Obj) -> Iterator[tuple[int, int]]:
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one.get(key) == other.get(key) for key in ("route", "redirect", "rewrite", "delegate"))
+    keys = ("route", "redirect", "directResponse", "rewrite", "delegate")
+    return all(one.get(key) == other.get(key) for key in keys)
 
 
 def _finding(self: Rule, route: Obj, field: str, older: Obj, first: int, gateway: str, host: str) -> Finding:

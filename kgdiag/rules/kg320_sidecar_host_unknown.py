@@ -54,7 +54,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                 where, slash, host = text.partition("/")
                 where = sidecar.namespace if where == "." else where
                 host = host.lower()
-                if not slash or host.startswith("*") or where.startswith("~"):
+                if not slash or host.startswith("*") or where.startswith("~") or "." not in host:
                     continue
                 if (where, host) in known or (where == "*" and host in hosts):
                     continue
