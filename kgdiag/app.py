@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Protocol
 
 from kgdiag.dialects import all_kinds, dialects
@@ -73,6 +74,10 @@ def open_files(
     from kgdiag.graph.assumed import AssumedPods
 
     files = read_files(paths, complete=complete, stdin=sys.stdin.buffer, namespace=namespace or "")
+    if files.blank:  # what a pipe gives whose first command failed
+        raise InputError(
+            "nothing in it", subject=", ".join("standard input" if path == "-" else path for path in paths)
+        )
     origin = files.origin
     source: Source = AssumedPods(files) if origin is Origin.FILES else files
     world = World(origin, complete=complete, home=(namespace or "default",))
@@ -299,8 +304,9 @@ def locate(session: Session, name: str, early: Early | None = None) -> Obj:
     found = ask(session.source, session.world, look)
     if found:
         return names.choose(found, asked)
-    for kind in asked.kinds:
-        namespace, wanted = asked.places[0]
+    for kind, (namespace, wanted) in product(asked.kinds, reversed(asked.places)):
+        if "." in wanted and kind == kinds.SERVICE:
+            continue  # a DNS label: the part behind the dot was a namespace
         if session.world.missing(kind, namespace, wanted) is Missing.UNREADABLE:
             reads = [read for read in session.world.gaps() if read.need.kind == kind]
             why = reads[-1].message if reads else "the read failed"  # the narrowest of them

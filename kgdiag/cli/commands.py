@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +13,8 @@ from typer.exceptions import TyperException
 from kgdiag import __version__
 from kgdiag.cli.logs import register as register_logs
 from kgdiag.cli.options import FailOn, Format, Grouping, Level, Reading, TruthOf, reads
-from kgdiag.cli.output import print_answer, say, write
-from kgdiag.errors import KgdiagError, UsageError
+from kgdiag.cli.output import print_answer, say, say_notes, say_reads, write
+from kgdiag.errors import InputError, KgdiagError, UsageError
 from kgdiag.report.escape import clean
 
 app = typer.Typer(
@@ -48,15 +50,47 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return 141
+    except Exception as error:  # a bug: it must not look like a finding (1)
+        say(f"kgdiag: this is a bug in kgdiag: {_last_line(error)}")
+        say("KGDIAG_TRACEBACK=1 shows where; please report it with the input")
+        if os.environ.get("KGDIAG_TRACEBACK"):
+            raise
+        return 3
     return code if isinstance(code, int) else 0
+
+
+def _last_line(error: Exception) -> str:
+    """What happened and where, without a traceback."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = f" ({Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno})" if at is not None else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def _silence_stdout() -> None:
     """Nobody reads on: keep the interpreter from complaining when it flushes at exit."""
-    import os
     import sys
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        write(f"kgdiag {__version__}\n")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Where a request through a Kubernetes gateway goes, and why it does not arrive. Read-only.
+
+    Example: kgdiag explain svc/knative-local-gateway -n istio-system
+    """
 
 
 @app.command("explain")
@@ -74,7 +108,8 @@ def explain(
     from kgdiag import app as application
 
     session = open_session(reading)
-    return _finish(application.explain(session, name, fail_on=_severity(reading.fail_on)), reading)
+    answer = application.explain(session, name, fail_on=_severity(reading.fail_on))
+    return _finish(answer, reading, session)
 
 
 @app.command("trace")
@@ -134,6 +169,8 @@ def trace(
     from kgdiag import app as application
     from kgdiag.trace.question import parse_question
 
+    if client_cert not in ("none", "mesh") and not Path(client_cert).is_file():
+        raise InputError("no such file", subject=f"--client-cert {client_cert}", hint="none, mesh or a file")
     asked = partial(
         parse_question,
         url,
@@ -161,7 +198,7 @@ def trace(
     answer = application.trace(session, question, fail_on=_severity(reading.fail_on), truth=truth.value)
     if probe:
         answer = probing.probe(session, question, answer, fail_on=_severity(reading.fail_on))
-    return _finish(answer, reading)
+    return _finish(answer, reading, session)
 
 
 @app.command("check")
@@ -234,11 +271,12 @@ def check(
 
         write(render_role(prepared.rules))
         return 0
-    checked = checking.check(open_session(reading), objects or [], options, prepared)
+    session = open_session(reading)
+    checked = checking.check(session, objects or [], options, prepared)
     if not reading.quiet:
         for words in (*checked.words, *(checked.details if reading.verbose else ())):
             say(clean(words))
-    return _finish(checked.answer, reading)
+    return _finish(checked.answer, reading, session)
 
 
 def _words(given: list[str] | None) -> list[str]:
@@ -277,7 +315,7 @@ def proxy(
     fail_on = _severity(reading.fail_on)
     if name:
         session = open_session(reading, ask_proxies=True)
-        return _finish(proxying.show(session, name, narrow, fail_on=fail_on), reading)
+        return _finish(proxying.show(session, name, narrow, fail_on=fail_on), reading, session)
     if not reading.filename or len(reading.filename) != 1:
         raise UsageError("whose proxy?", hint="name a pod, or one config dump with -f FILE")
     return _finish(proxying.show_file(reading.filename[0], narrow, fail_on=fail_on), reading)
@@ -334,15 +372,18 @@ def open_session(reading: Reading, *, ask_proxies: bool = False):  # type: ignor
     from kgdiag import app as application
 
     if reading.filename:
-        for name in ("context", "kubeconfig", "as_user"):
+        for name in ("context", "kubeconfig", "as_user", "as_group"):
             if getattr(reading, name):
-                raise UsageError(f"--{name.removesuffix('_user')} goes with a cluster, -f with files")
-        return application.open_files(
+                option = "--" + name.removesuffix("_user").replace("_", "-")
+                raise UsageError(f"{option} goes with a cluster, -f with files")
+        session = application.open_files(
             reading.filename,
             namespace=reading.namespace,
             complete=reading.complete,
             all_namespaces=reading.all_namespaces,
         )
+        say_notes(session.world.documents, reading)
+        return session
     from kgdiag.collect.connection import ConnectionOptions, parse_timeout
 
     options = ConnectionOptions(
@@ -366,6 +407,8 @@ def _severity(fail_on: FailOn):  # type: ignore[no-untyped-def]
     return None if fail_on is FailOn.NEVER else Severity(fail_on.value)
 
 
-def _finish(answer, reading: Reading) -> int:  # type: ignore[no-untyped-def]
+def _finish(answer, reading: Reading, session=None) -> int:  # type: ignore[no-untyped-def]
+    if session is not None:
+        say_reads(session.world.reads, reading)
     print_answer(answer, reading)
     return int(answer.code)

@@ -74,9 +74,12 @@ class _Reader:
     snapshots: list[Snapshot] = field(default_factory=list)
     total: int = 0
     plain_inputs: int = 0
+    documents: int = 0
 
     def add(self, path: str) -> None:
         """One ``-f``."""
+        if not path:
+            raise InputError("the name of a file or folder is empty", subject="-f")
         if path == "-":
             stream = self.stdin if self.stdin is not None else sys.stdin.buffer
             self._content(stream.read(MAX_FILE + 1), STDIN, named=True)
@@ -140,6 +143,7 @@ class _Reader:
         except Malformed as error:
             self._malformed(error, text, file, named)
             return
+        self.documents += len(found)
         for document in found:
             self._document(document, file, named)
 
@@ -245,6 +249,7 @@ class _Reader:
             complete=complete or only_snapshots,
             default_namespace=home,
             snapshots=self.snapshots,
+            blank=not self.documents and not self.snapshots,
         )
 
     def _about(self, obj: Obj, earlier: Obj | None, catalogue: _Kinds) -> None:
@@ -535,7 +540,8 @@ class Files:
 
     ``documents`` are the notes, in the order of file and line. ``complete`` says that the files are a whole
     cluster, so that what is missing is missing. ``default_namespace`` is where objects without a namespace
-    went. ``objects`` are all of them, sorted by kind, namespace and name. ``snapshots`` say when, with which
+    went. ``objects`` are all of them, sorted by kind, namespace and name. ``blank`` says that there was no
+    document at all, not even an empty list. ``snapshots`` say when, with which
     server version and context each was written.
     """
 
@@ -548,6 +554,7 @@ class Files:
         complete: bool = False,
         default_namespace: str = "default",
         snapshots: Sequence[Snapshot] = (),
+        blank: bool = False,
     ) -> None:
         by_kind: dict[Kind, list[Obj]] = {}
         for obj in objects:
@@ -558,6 +565,7 @@ class Files:
         self.complete = complete
         self.default_namespace = default_namespace
         self.snapshots = tuple(snapshots)
+        self.blank = blank
         self._recorded: dict[Kind, list[Read]] = {}
         for snapshot in snapshots:
             for read in snapshot.reads:

@@ -62,7 +62,7 @@ def parse(text: str, namespace: str, known: Sequence[Kind] = kinds.ALL) -> Asked
     meant = find_kinds(word, known)
     if not meant:
         words = [kind.name.lower() for kind in known] + [short for kind in known for short in kind.short]
-        near = difflib.get_close_matches(word.lower().partition(".")[0], words, 3)
+        near = difflib.get_close_matches(word.lower().partition(".")[0], dict.fromkeys(words), 3)
         hint = f"did you mean {' or '.join(near)}?" if near else _kind_hint(known)
         raise UsageError(f"no kind is called {word!r} here", subject=repr(text), hint=hint)
     places = [(namespace, name)]
@@ -79,14 +79,22 @@ def _kind_hint(known: Sequence[Kind]) -> str:
 
 def candidates(world: World, asked: Asked) -> list[Obj]:
     """The objects that a name means, in the order of likelihood; asks for them all at once."""
-    found = [world.get(kind, namespace, name) for namespace, name in asked.places for kind in asked.kinds]
+    found = [
+        world.get(kind, namespace, name)
+        for at, (namespace, name) in enumerate(asked.places)
+        for kind in asked.kinds
+        if kind.namespaced or not at  # what has no namespace has all of the name
+    ]
     return [obj for obj in found if obj is not None]
 
 
 def anywhere(world: World, asked: Asked) -> list[Obj]:
     """The objects of that name in any namespace (``-A``)."""
     name = asked.places[0][1]
-    return [obj for kind in asked.kinds for obj in world.all(kind) if obj.name == name]
+    everyone = [obj for kind in asked.kinds for obj in world.all(kind)]
+    whole = [obj for obj in everyone if obj.name == name]
+    named = [obj for obj in everyone if (obj.namespace, obj.name) in asked.places[1:]]
+    return whole or named
 
 
 def choose(found: Sequence[Obj], asked: Asked) -> Obj:
@@ -106,8 +114,8 @@ def choose(found: Sequence[Obj], asked: Asked) -> Obj:
 
 def not_found(world: World, asked: Asked) -> NotFoundError:
     """The error for a name that nothing has, with near names of the kind."""
-    namespace, name = asked.places[-1]
     kind = asked.kinds[0]
+    namespace, name = asked.places[-1] if kind.namespaced else asked.places[0]
     absent = [item for item in asked.kinds if world.absent(item)]
     if len(absent) == len(asked.kinds):
         return NotFoundError(
@@ -129,4 +137,12 @@ def not_found(world: World, asked: Asked) -> NotFoundError:
     if not hints and here:
         hints.append(f"{kind.name} objects there: {', '.join(sorted(set(here))[:8])}")
     where = f" in namespace {namespace}" if kind.namespaced else ""
+    if kind.namespaced and len(asked.places) > 1 and kind != kinds.SERVICE:
+        where += f", and no {asked.places[0][1]} in namespace {asked.places[0][0]}"
+    if len({item.name for item in asked.kinds}) == 1 and not here and not elsewhere:
+        others = [item for item in kinds.ALL if item.name == kind.name and item not in asked.kinds]
+        there = [item for item in others if any(obj.name == name for obj in world.all(item, optional=True))]
+        hints += [
+            f"there is a {item.name} of {item.group or 'the core group'} of that name" for item in there
+        ]
     return NotFoundError(f"no {kind.name} {name}{where}", subject=asked.text, hint="; ".join(hints))

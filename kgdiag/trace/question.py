@@ -6,6 +6,7 @@ A URL is taken as a client sends it: the fragment stays at home, the rest goes o
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,7 @@ from kgdiag.errors import UsageError
 from kgdiag.model.trace import Question, Request
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443, "tls": 443}
+_METHOD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, token
 SCHEMES = (*DEFAULT_PORTS, "tcp")
 _TLS = ("https", "tls", "grpcs")
 _VIA = {
@@ -79,6 +81,8 @@ def parse_question(
         pairs = _with_default(_with_default(pairs, "content-type", "application/grpc"), "te", "trailers")
     if scheme in ("tcp", "tls"):
         authority, pairs = ("" if authority is None else authority), pairs
+    if not _METHOD.fullmatch(method):
+        raise UsageError("this is no method", subject=f"-X {method!r}", hint="GET, POST, OPTIONS, …")
     path, mark, query = target.partition("?")
     bare = bool(mark) and not query
     request = Request(scheme, authority, path or "/", query, method.upper(), pairs, bare)
@@ -130,6 +134,8 @@ def _split(url: str) -> tuple[str, str, int, int | None, str]:
 
 def _port_problem(rest: str) -> str:
     authority = rest.partition("/")[0].partition("?")[0]
+    if authority.count("[") != authority.count("]"):
+        return "an IPv6 address stands in brackets, as [::1]"
     port = authority.rpartition(":")[2]
     return (
         f"{port} is no port: ports are numbers from 1 to 65535"
