@@ -350,10 +350,13 @@ def snapshot_save(
 def rules(
     rule_id: Annotated[str, typer.Argument(metavar="ID", help="Print the page of one rule.")] = "",
     output: Annotated[
-        Format, typer.Option("-o", "--output", metavar="FORMAT", help="text or json")
+        Format, typer.Option("-o", "--output", metavar="FORMAT", help="text, markdown, json or yaml")
     ] = Format.TEXT,
 ) -> int:
-    """The catalogue of rules, or one rule's page."""
+    """The catalogue of rules, or one rule's page.
+
+    Example: kgdiag rules KG101
+    """
     from kgdiag.report.catalogue import render_catalogue
 
     write(render_catalogue(rule_id, output.value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -138,6 +139,7 @@ def logs(
     if reading.output not in (Format.TEXT, Format.WIDE, Format.JSON):
         raise UsageError("--follow prints text, wide or json", subject=f"-o {reading.output.value}")
     codes = {0}
+    gc.enable()  # this one goes on for as long as somebody looks
     try:
         for answer in accesslogs.follow(session, targets or [], wanted, formats=formats, failing=failing):
             codes.add(int(answer.code))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
@@ -275,9 +276,11 @@ class Trace:
 
     def to_json(self) -> dict[str, Any]:
         asked = self.question
-        headers = dict(asked.request.headers)
-        if asked.request.authority:
-            headers = {"host": asked.request.authority, **headers}
+        headers: dict[str, str] = {}
+        if asked.request.authority.lower() not in ("", _authority_of(asked.url)):
+            headers["host"] = asked.request.authority
+        for name, value in asked.request.headers:
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
         return {
             "kind": "Trace",
             "request": {
@@ -291,3 +294,9 @@ class Trace:
             "notes": list(self.notes),
             "verify": [item.to_json() for item in self.verify],
         }
+
+
+def _authority_of(url: str) -> str:
+    """What a client sends as Host where nobody says otherwise: the URL's host, and the port that it names."""
+    rest = url.partition("://")[2].lower()
+    return re.split("[/?#]", rest, maxsplit=1)[0]

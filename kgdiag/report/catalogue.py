@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable
 
 from kgdiag.errors import UsageError
 from kgdiag.rules import catalogue
@@ -12,16 +13,18 @@ from kgdiag.rules.base import Rule
 
 def render_catalogue(rule_id: str = "", output: str = "text") -> str:
     """All rules, or one rule's page; raises UsageError where no rule has that id or name."""
+    if output not in ("text", "wide", "json", "yaml", "markdown"):
+        raise UsageError(f"{output} is no format of rules", subject="-o", hint="text, markdown, json or yaml")
     rules = catalogue()
-    if rule_id:
-        return _page(_find(rules, rule_id), output)
-    if output == "json":
-        document = {
-            "apiVersion": "kgdiag.dev/v1",
-            "kind": "Rules",
-            "rules": [_json(item) for item in rules.values()],
-        }
-        return json.dumps(document, indent=2) + "\n"
+    chosen = _find(rules, rule_id) if rule_id else None
+    if output in ("json", "yaml"):
+        return _document(chosen, rules.values(), output)
+    if chosen is not None:
+        return page(chosen)
+    if output == "markdown":
+        head = ["| rule | severity | name | finds |", "| --- | --- | --- | --- |"]
+        rows = [f"| {item.id} | {item.severity} | {item.name} | {item.title} |" for item in rules.values()]
+        return "\n".join([*head, *rows]) + "\n"
     width = max((len(item.name) for item in rules.values()), default=0)
     lines = [f"{item.id}  {item.severity:<8} {item.name:<{width}}  {item.title}" for item in rules.values()]
     return "\n".join(lines) + "\n"
@@ -37,11 +40,17 @@ def _find(rules: dict[str, Rule], word: str) -> Rule:
     )
 
 
-def _page(item: Rule, output: str) -> str:
+def _document(chosen: Rule | None, rules: Iterable[Rule], output: str) -> str:
+    document: dict[str, object] = {"apiVersion": "kgdiag.dev/v1"}
+    if chosen is not None:
+        document |= {"kind": "Rule", "incomplete": [], **_json(chosen), "page": chosen.page}
+    else:
+        document |= {"kind": "Rules", "incomplete": [], "rules": [_json(item) for item in rules]}
     if output == "json":
-        document = {"apiVersion": "kgdiag.dev/v1", "kind": "Rule", **_json(item), "page": item.page}
         return json.dumps(document, indent=2) + "\n"
-    return page(item)
+    import yaml
+
+    return str(yaml.safe_dump(document, sort_keys=False, width=4096))
 
 
 def page(item: Rule) -> str:

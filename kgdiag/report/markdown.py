@@ -112,18 +112,23 @@ def _findings(findings: Sequence[Finding]) -> list[str]:
 def _patch(item: Finding) -> list[str]:
     if item.patch is None:
         return []
-    lines = (item.patch.diff or item.patch.command).splitlines()
-    return ["```diff" if item.patch.diff else "```sh", *(clean(line) for line in lines), "```", ""]
+    lines = [clean(line) for line in (item.patch.diff or item.patch.command).splitlines()]
+    return [*_fenced("diff" if item.patch.diff else "sh", lines), ""]
+
+
+def _fenced(language: str, lines: Sequence[str]) -> list[str]:
+    """A code block that no line of it can end (CommonMark, fenced code blocks)."""
+    longest = max((len(run) for line in lines for run in re.findall("`{3,}", line)), default=2)
+    fence = "`" * (longest + 1)
+    return [f"{fence}{language}", *lines, fence]
 
 
 def _commands(title: str, commands: Sequence[Command]) -> list[str]:
     if not commands:
         return []
     lines = [f"## {title}", ""] if title else []
-    lines.append("```sh")
-    for command in commands:
-        lines += [clean(command.command), f"# {clean(command.expect)}"]
-    return [*lines, "```", ""]
+    block = [text for one in commands for text in (clean(one.command), f"# {clean(one.expect)}")]
+    return [*lines, *_fenced("sh", block), ""]
 
 
 def _gaps(answer: Answer) -> list[str]:
