@@ -185,6 +185,8 @@ def trace(session: Session, question: Question, *, fail_on: Severity | None, tru
     def traced(world: World) -> Trace:
         if truth == "intent":
             found = trace_request(world, question, dialects())
+            if world.lacking:
+                return found  # it is asked again, with more read
             return replace(found, findings=_where_it_ends(world, found))
         from kgdiag.rules.effect import disagreements, refusals
         from kgdiag.trace.effect import EffectWalker, as_declared

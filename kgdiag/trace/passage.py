@@ -541,15 +541,6 @@ class Passage:
     ) -> list[Branch]:
         config = connections.route_config
         at = route.origin.ref if route.origin else self.at
-        rejected = losers.nearest(
-            [
-                *losers.earlier_routes(host.routes, route, flow.request),
-                *losers.excluded(host.excluded),
-                *losers.excluded(config.excluded_for(flow.request.host)),
-                *losers.other_hosts(config, flow.request.authority, host),
-                *losers.excluded(config.excluded),
-            ]
-        )
         self.routed = at
         if route.match.dynamic:
             reason = f"{_named(route, at)} matches only if {' and '.join(route.match.dynamic)}"
@@ -560,8 +551,7 @@ class Passage:
             f"Host {flow.request.authority} is {domain} of {config.name}; {_why(route, at)}"
             + "".join(f"; {remark}" for remark in self.remarks if remark not in self._said()),
             route.origin.evidence if route.origin else (),
-            rejected,
-            self.proxy.truth,
+            truth=self.proxy.truth,
             brief="; ".join([self._match_brief(route, at, domain, flow), *map(brief.remark, self.remarks)]),
         )
         proven = f"{at.name}.{at.namespace}" if at.kind == "VirtualService" else config.name
@@ -583,6 +573,18 @@ class Passage:
             else:
                 ways = preflight or self._act(levels, route, flow, tls, at)
             branches += scaled(left, ways)
+        if self.walk.world.lacking:  # asked again anyway: losers cost as much as the way itself
+            return behind([hop], branches)
+        rejected = losers.nearest(
+            [
+                *losers.earlier_routes(host.routes, route, flow.request),
+                *losers.excluded(host.excluded),
+                *losers.excluded(config.excluded_for(flow.request.host)),
+                *losers.other_hosts(config, flow.request.authority, host),
+                *losers.excluded(config.excluded),
+            ]
+        )
+        hop = replace(hop, rejected=rejected)
         if self.outbound and (at.group, at.kind) == ("", "Service"):  # what was meant for it and is not bound
             meant = [
                 one.object for one in rejected if one.nearness == 0 and one.object.kind == "VirtualService"

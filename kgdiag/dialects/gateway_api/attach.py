@@ -209,13 +209,17 @@ def _hostname(listener: ListenerSpec) -> str:
 def routes_of(world: World, gateway: Obj, listener: ListenerSpec) -> list[Attached]:
     """The routes on a listener: of each kind the oldest first, a route once for each parentRef that leads
     there. Routes whose admission is not known are in it, with the doubt."""
-    key = ("routes of listener", gateway.ref, listener.key)
-    return world.memo(key, lambda: list(_routes_of(world, gateway, listener)))
-
-
-def _routes_of(world: World, gateway: Obj, listener: ListenerSpec) -> Iterable[Attached]:
     provider = implementation(world, gateway).provider
     siblings = listeners_of(world, gateway)
+    key = ("routes of listener", gateway.ref, listener.key, provider.name if provider else "")
+    # all that admission looks at
+    used = (*listener.kinds(), kinds.NAMESPACE, kinds.GATEWAY, kinds.LISTENER_SET, kinds.XLISTENER_SET)
+    return world.lasting(used, key, lambda: list(_routes_of(world, provider, listener, siblings)))
+
+
+def _routes_of(
+    world: World, provider: Provider | None, listener: ListenerSpec, siblings: tuple[ListenerSpec, ...]
+) -> Iterable[Attached]:
     for kind in listener.kinds():
         where = _namespaces(listener)
         for route, parent in _by_parent(world, kind, where).get(listener.owner.ref, ()):
@@ -242,7 +246,7 @@ def _by_parent(
                 found.setdefault(parent.ref, []).append((route, parent))
         return found
 
-    return world.memo(("routes by parent", kind, namespace), collect)
+    return world.lasting((kind,), ("routes by parent", kind, namespace), collect)
 
 
 def candidates(world: World, gateway: Obj) -> list[Attachment]:
