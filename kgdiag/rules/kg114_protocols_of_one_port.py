@@ -29,7 +29,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
+from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import port_text, prove_ports
 
 _HTTP = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"})
@@ -37,8 +37,7 @@ _HTTP = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"})
 
 @rule(
     "KG114", "protocols-of-one-port", Severity.WARNING, needs=(kinds.SERVICE, kinds.POD),
-    about=(kinds.SERVICE,), equivalents=("IST0116",), reads=MESH_READS,
-    names=(kinds.NAMESPACE, *MESH_NAMES),
+    about=(kinds.SERVICE,), equivalents=("IST0116",),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service that the oldest one overrules."""

@@ -47,7 +47,7 @@ _URL = re.compile(r"(?:https?|grpcs?|h2c|wss?)://([A-Za-z0-9._-]+)(?::(\d+))?(?:
     "KG313", "hidden-host", Severity.WARNING, needs=(kinds.POD, kinds.SIDECAR, kinds.SERVICE),
     about=(kinds.POD,),
     reads=(kinds.SERVICE_ENTRY, kinds.VIRTUAL_SERVICE, kinds.PEER_AUTHENTICATION, *MESH_READS),
-    names=(kinds.NAMESPACE, *MESH_NAMES),
+    names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each workload and host."""

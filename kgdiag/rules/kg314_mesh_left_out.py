@@ -37,7 +37,7 @@ from kgdiag.rules.istio import by_gateway, services_named
 @rule(
     "KG314", "mesh-left-out", Severity.WARNING, needs=(kinds.VIRTUAL_SERVICE, kinds.SERVICE, kinds.POD),
     about=(kinds.VIRTUAL_SERVICE,), reads=(kinds.SERVICE_ENTRY, *MESH_READS),
-    names=(kinds.NAMESPACE, *MESH_NAMES),
+    names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each such host."""

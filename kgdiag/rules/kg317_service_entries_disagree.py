@@ -36,7 +36,7 @@ from kgdiag.rules.common import prove_field, whole_cluster
 @rule(
     "KG317", "service-entries-disagree", Severity.WARNING, needs=(kinds.SERVICE_ENTRY,),
     about=(kinds.SERVICE_ENTRY,), equivalents=("IST0177", "KIA1211", "KIA1212"),
-    reads=MESH_READS, names=(kinds.NAMESPACE, *MESH_NAMES),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each later ServiceEntry and host."""

@@ -37,7 +37,7 @@ _TCP = frozenset({"TCP", "MONGO", "MYSQL", "REDIS"})
 @rule(
     "KG318", "tcp-entry-without-address", Severity.WARNING, needs=(kinds.SERVICE_ENTRY,),
     about=(kinds.SERVICE_ENTRY,), equivalents=("IST0134",),
-    reads=MESH_READS, names=(kinds.NAMESPACE, *MESH_NAMES),
+    reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each ServiceEntry with such a port."""

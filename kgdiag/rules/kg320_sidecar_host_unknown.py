@@ -35,7 +35,7 @@ from kgdiag.rules.common import known_everywhere, mappings, near, texts
 @rule(
     "KG320", "sidecar-host-unknown", Severity.WARNING,
     needs=(kinds.SIDECAR, kinds.SERVICE, kinds.SERVICE_ENTRY), about=(kinds.SIDECAR,),
-    equivalents=("KIA1004",), reads=MESH_READS, names=(kinds.NAMESPACE, *MESH_NAMES),
+    equivalents=("KIA1004",), reads=MESH_READS, names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each such host."""

@@ -35,7 +35,7 @@ from kgdiag.rules.istio import destinations, services_named
 
 @rule(
     "KG324", "entry-without-addresses", Severity.ERROR, needs=(kinds.VIRTUAL_SERVICE, kinds.SERVICE_ENTRY),
-    about=(kinds.SERVICE_ENTRY,), reads=(kinds.SERVICE, *MESH_READS), names=(kinds.NAMESPACE, *MESH_NAMES),
+    about=(kinds.SERVICE_ENTRY,), reads=(kinds.SERVICE, *MESH_READS), names=MESH_NAMES,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each such ServiceEntry."""

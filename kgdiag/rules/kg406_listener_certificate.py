@@ -35,7 +35,7 @@ from kgdiag.rules.common import mappings, namesakes, prove_gone, prove_secret, w
 
 @rule(
     "KG406", "listener-certificate", Severity.ERROR, needs=(kinds.GATEWAY,), about=(kinds.GATEWAY,),
-    names=(kinds.SECRET,),
+    reads=(kinds.REFERENCE_GRANT,), names=(kinds.SECRET,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each certificateRef that gives no certificate."""

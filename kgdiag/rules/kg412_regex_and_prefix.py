@@ -45,7 +45,7 @@ _REGEX_FIRST = ("envoy-gateway", "kgateway")
 @rule(
     "KG412", "regex-and-prefix", Severity.WARNING,
     needs=(kinds.HTTP_ROUTE, kinds.GATEWAY, kinds.GATEWAY_CLASS), about=(kinds.HTTP_ROUTE,),
-    reads=(kinds.GRPC_ROUTE,), names=(kinds.NAMESPACE,),
+    reads=(kinds.GRPC_ROUTE,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each match that is never reached."""
@@ -74,6 +74,8 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
 def _hosts(world: World, gateway: Obj) -> Iterator[tuple[str, list[Match]]]:
     """(hostname, the matches that are looked up for it), listener by listener."""
     for listener in listeners_of(world, gateway):
+        if listener.protocol not in ("HTTP", "HTTPS"):
+            continue
         by_host: dict[str, list[Match]] = {}
         for attached in routes_of(world, gateway, listener):
             if attached.route.kind == kinds.HTTP_ROUTE and not attached.doubt:

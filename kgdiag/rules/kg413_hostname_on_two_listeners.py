@@ -39,7 +39,7 @@ Place = tuple[ListenerSpec, Attached]
 @rule(
     "KG413", "hostname-on-two-listeners", Severity.ERROR,
     needs=(kinds.GATEWAY, kinds.GATEWAY_CLASS, kinds.HTTP_ROUTE), about=(kinds.HTTP_ROUTE, kinds.GRPC_ROUTE),
-    reads=(kinds.GRPC_ROUTE, kinds.REFERENCE_GRANT), names=(kinds.NAMESPACE, kinds.SECRET),
+    reads=(kinds.GRPC_ROUTE,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Gateway's port and hostname."""

@@ -36,7 +36,6 @@ _FIELDS = ("requestHeaderModifier", "responseHeaderModifier")
 @rule(
     "KG414", "header-that-cannot-be-edited", Severity.ERROR,
     needs=(kinds.HTTP_ROUTE, kinds.GATEWAY, kinds.GATEWAY_CLASS), about=(kinds.HTTP_ROUTE,),
-    names=(kinds.NAMESPACE,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each such filter."""

@@ -61,7 +61,7 @@ _ROUTES = (kinds.HTTP_ROUTE, kinds.GRPC_ROUTE)
     "KG415", "inference-pool", Severity.ERROR, needs=(kinds.SERVICE, kinds.POD),
     about=(*_ROUTES, POOL, OLD_POOL),
     reads=(*_ROUTES, POOL, OLD_POOL, kinds.DESTINATION_RULE, *MESH_READS),
-    names=(kinds.GATEWAY, kinds.GATEWAY_CLASS, kinds.NAMESPACE, *MESH_NAMES),
+    names=(kinds.GATEWAY, kinds.GATEWAY_CLASS, *MESH_NAMES),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each broken link of the chain route, pool, picker, pods."""

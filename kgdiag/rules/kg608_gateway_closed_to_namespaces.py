@@ -30,7 +30,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
+from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import known, listed, port_text, workload_name
 from kgdiag.rules.istio import by_gateway, gateway_pods_of, open_ports
 from kgdiag.rules.local_gateway import local_services
@@ -40,7 +40,7 @@ from kgdiag.trace.network import policies
 @rule(
     "KG608", "gateway-closed-to-namespaces", Severity.WARNING,
     needs=(kinds.NETWORK_POLICY, kinds.SERVICE, kinds.POD, kinds.ISTIO_GATEWAY, kinds.VIRTUAL_SERVICE),
-    about=(kinds.SERVICE,), reads=MESH_READS, names=(kinds.NAMESPACE, *MESH_NAMES),
+    about=(kinds.SERVICE,), names=(kinds.CONFIG_MAP,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each Service and port."""

@@ -24,7 +24,7 @@ from kgdiag.dialects.istio.mesh import is_waypoint
 from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
-from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
+from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import labels_text
 
 _KINDS = (kinds.AUTHORIZATION_POLICY, kinds.REQUEST_AUTHENTICATION, kinds.TELEMETRY)
@@ -32,7 +32,7 @@ _KINDS = (kinds.AUTHORIZATION_POLICY, kinds.REQUEST_AUTHENTICATION, kinds.TELEME
 
 @rule(
     "KG610", "selector-on-waypoint", Severity.WARNING, needs=(kinds.POD,), about=_KINDS,
-    equivalents=("IST0166", "KIA0110", "KIA1115"), reads=(*_KINDS, *MESH_READS), names=MESH_NAMES,
+    equivalents=("IST0166", "KIA0110", "KIA1115"), reads=_KINDS,
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each such policy."""

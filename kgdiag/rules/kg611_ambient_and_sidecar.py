@@ -29,7 +29,7 @@ from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
 from kgdiag.rules.ambient import MODE, USE_WAYPOINT, ambient, in_ambient
-from kgdiag.rules.base import MESH_NAMES, MESH_READS, Rule, Scope, rule
+from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.trace.network import workload
 
 
@@ -37,7 +37,7 @@ from kgdiag.trace.network import workload
     "KG611", "ambient-and-sidecar", Severity.WARNING, needs=(kinds.NAMESPACE, kinds.POD),
     about=(kinds.POD, kinds.SERVICE, kinds.NAMESPACE),
     equivalents=("KIA1312", "KIA1314", "KIA1315", "KIA1316"),
-    reads=(kinds.SERVICE, *MESH_READS), names=MESH_NAMES,
+    reads=(kinds.SERVICE,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each workload, Namespace and Service."""

@@ -37,6 +37,7 @@ _CLASSES = ("istio-waypoint",)
 @rule(
     "KG612", "waypoint-missing", Severity.WARNING, needs=(kinds.NAMESPACE, kinds.GATEWAY),
     about=(kinds.NAMESPACE, kinds.SERVICE), equivalents=("KIA1313",), reads=(kinds.SERVICE,),
+    names=(kinds.GATEWAY_CLASS,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each object with the label."""
