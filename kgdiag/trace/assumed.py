@@ -7,15 +7,17 @@ operator or a chart makes. Where a Service selects what a Gateway selects, its p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kgdiag.dialects.base import Dialect
-from kgdiag.graph.core import ASSUMED, selector_of
+from kgdiag.graph.core import ASSUMED, pods_of, selector_of
 from kgdiag.graph.labels import subset_of
-from kgdiag.graph.world import World
+from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Proxy
 from kgdiag.model.read import Origin
+from kgdiag.model.ref import Ref
 
 
 def gateway_pod(world: World, service: Obj) -> Obj | None:
@@ -66,6 +68,34 @@ def own_ports(gateway: Obj, proxy: Proxy, number: int) -> set[int]:
     declared = [gateway.get(f"{one.part}.port") for one in origins]
     ports = [port.get("number") if isinstance(port, Mapping) else port for port in declared]  # Istio's first
     return {port for port in ports if isinstance(port, int)} or {number}
+
+
+def pod_of_endpoint(world: World, pod: Ref, address: str, port: int, service: Obj | None) -> Obj | None:
+    """The pod that an EndpointSlice of files names and that is no part of them; None where it is gone.
+
+    It is as the pods of the same Service are, as far as files have them: as their workload's template, or as
+    the gateway pods that must stand behind the Service.
+    """
+    unreadable = world.missing(kinds.POD, pod.namespace, pod.name) is Missing.UNREADABLE
+    if world.origin is not Origin.FILES or world.complete or unreadable:
+        return None
+    labels = {str(key): str(value) for key, value in selector_of(service).items()} if service else {}
+    spec: Mapping[str, Any] = {"containers": [{"name": "app", "ports": [{"containerPort": port}]}]}
+    alike = next(iter(pods_of(world, service)), None) if service is not None and labels else None
+    alike = alike or (gateway_pod(world, service) if service is not None else None)
+    if alike is not None:
+        labels, spec = dict(alike.labels), alike.mapping("spec")
+    made = {
+        "metadata": {
+            "name": pod.name,
+            "namespace": pod.namespace,
+            "labels": labels,
+            "annotations": {**(alike.annotations if alike else {}), ASSUMED: "EndpointSlice"},
+        },
+        "spec": spec,
+        "status": {"podIP": address},
+    }
+    return Obj(kinds.POD, made)
 
 
 def _pod(world: World, service: Obj) -> Obj:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kgdiag.dialects.base import Dialect
-from kgdiag.graph.core import ServicePort, cluster_name, is_assumed, service_ports
+from kgdiag.graph.core import ASSUMED, ServicePort, cluster_name, is_assumed, service_ports
 from kgdiag.graph.world import Missing, World
 from kgdiag.model import kinds
 from kgdiag.model.obj import Evidence, Obj
@@ -407,7 +407,15 @@ class Walker:
         endpoint = group.first
         if group.pod is not None:
             return self.arrive(group.pod, endpoint.port, flow)
+        backend = flow.backend.service if flow.backend else None
         if endpoint.pod is not None:
+            service = self.world.get(kinds.SERVICE, backend.namespace, backend.name) if backend else None
+            there = assumed.pod_of_endpoint(
+                self.world, endpoint.pod, endpoint.address, endpoint.port, service
+            )
+            if there is not None:
+                self.notes.add(f"{there.ref} is not in these files: an EndpointSlice says that it is there")
+                return self.arrive(there, endpoint.port, flow)
             lacks = self.lacking(flow, endpoint.pod, "whether a proxy guards it")
             if lacks:
                 return lacks
@@ -418,8 +426,7 @@ class Walker:
         if owner is not None:
             return self.arrive(owner, endpoint.port, flow)
         where = endpoint.hostname or endpoint.address
-        service = flow.backend.service if flow.backend else None
-        return self.external(where, endpoint.port, flow, service)
+        return self.external(where, endpoint.port, flow, backend)
 
     def arrive(self, pod: Obj, port: int, flow: Flow) -> list[Branch]:
         """A connection reaches a port of a pod."""
@@ -495,7 +502,8 @@ class Walker:
         remarks = [detail] if detail else []
         remarks += network.port_remarks(pod, port)
         if is_assumed(pod):
-            remarks.append("assumed running and ready: files hold its workload only")
+            whole = pod.annotations.get(ASSUMED) != "EndpointSlice"
+            remarks += ["assumed running and ready: files hold its workload only"] if whole else []
         who = network.container_at(pod, port)
         text = f"{who or 'the pod'} gets {self._shown(flow.request)} on port {port}"
         hop = Hop(
