@@ -217,10 +217,13 @@ def _where_it_ends(world: World, trace: Trace) -> tuple[Finding, ...]:
             blamed |= dict.fromkeys(loser.object for hop in last for loser in hop.rejected[:2])
         elif path.outcome.result is Result.DELIVERED:  # what was meant to decide the way and does not
             blamed |= dict.fromkeys(path.outcome.blame)
-    if not blamed:
-        return ()
     failed = any(path.outcome.result is Result.REFUSED for path in trace.paths)
-    unread = _never_applied(world) if failed and world.origin is Origin.FILES else []
+    unread: list[Finding] = []
+    if world.origin is Origin.FILES:  # a server has taken what a cluster holds
+        passed = frozenset(hop.object for path in trace.paths for hop in path.hops)
+        unread = _never_applied(world, None if failed else passed)
+    if not blamed:
+        return tuple(unread)
     wanted = {(ref.group, ref.kind) for ref in blamed}
     rules = [rule for rule in catalogue().values() if any(kind.key in wanted for kind in rule.about)]
     found, _ = run(world, rules, Scope(objects=frozenset(blamed)))
@@ -232,14 +235,19 @@ _DECIDING = frozenset(
 )
 
 
-def _never_applied(world: World) -> list[Finding]:
-    """Documents of files that would decide a way and that no server takes, or not as they are written."""
+def _never_applied(world: World, passed: frozenset[Ref] | None) -> list[Finding]:
+    """Documents of files that would decide a way and that no server takes, or not as they are written.
+
+    ``passed`` are the objects on the way; None asks of all, since what is missing may be among them.
+    """
     from kgdiag.rules import catalogue
     from kgdiag.rules.base import Scope
     from kgdiag.rules.run import run
 
-    rules = [rule for ident, rule in catalogue().items() if ident in ("KG001", "KG002")]
-    found, _ = run(world, rules, Scope())
+    if passed is not None and not passed:
+        return []
+    rules = [rule for ident, rule in catalogue().items() if ident in ("KG001", "KG002", "KG004")]
+    found, _ = run(world, rules, Scope(objects=passed or frozenset()))
     return [item for item in found if item.severity is Severity.ERROR and item.object.kind in _DECIDING]
 
 

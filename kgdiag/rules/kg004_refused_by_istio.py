@@ -23,6 +23,7 @@ What the schema refuses already (KG002, KG003), and regular expressions (KG311).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -30,11 +31,12 @@ from kgdiag.graph.world import World
 from kgdiag.model import kinds
 from kgdiag.model.finding import Finding, Severity
 from kgdiag.model.kind import Kind
-from kgdiag.model.obj import Obj
+from kgdiag.model.obj import Obj, dig
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import mappings, texts
 
 Problem = tuple[str, str]  # field, words
+_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+")
 
 
 @rule(
@@ -76,6 +78,7 @@ def _virtual_service(route: Obj) -> Iterator[Problem]:
     yield from _hosts("spec.hosts", texts(route.get("spec.hosts")))
     for at, entry in mappings(route.get("spec.http")):
         field = f"spec.http[{at}]"
+        yield from _durations(field, entry)
         items = [item for _, item in mappings(entry.get("route"))]
         if len(items) > 1 and all(item.get("weight") == 0 for item in items):
             yield f"{field}.route", "the weights are all 0"
@@ -84,6 +87,14 @@ def _virtual_service(route: Obj) -> Iterator[Problem]:
         rewrite, headers = entry.get("rewrite"), entry.get("headers")
         if isinstance(rewrite, Mapping) and rewrite.get("authority") and _sets_host(headers):
             yield f"{field}.rewrite.authority", "it is rewritten, and headers.request.set has Host too"
+
+
+def _durations(field: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    """Times of a route. Source: istio pkg/config/validation, ValidateDuration (Go's time.ParseDuration)."""
+    for path in ("timeout", "retries.perTryTimeout", "fault.delay.fixedDelay"):
+        value = dig(entry, path)
+        if isinstance(value, str) and value and not _DURATION.fullmatch(value):
+            yield f"{field}.{path}", f"{value} is no duration (10s, 1m30s, 500ms)"
 
 
 def _sets_host(headers: Any) -> bool:

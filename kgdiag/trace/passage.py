@@ -86,6 +86,7 @@ _PLAIN = "let the client speak plaintext to this port (http, or tls.mode DISABLE
 _SECURE = "let the client speak TLS to this port (https, or a DestinationRule with tls), or serve plaintext"
 # What Envoy's codecs take for a Host. Source: nghttp2_check_authority.
 _AUTHORITY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:\[\]%@]+")
+_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+|0")
 _NAMED = 3  # as many domains as a sentence takes
 
 
@@ -777,7 +778,10 @@ class Passage:
         extra = []
         if route is not None and isinstance(route.action, Forward):
             if route.action.timeout:
-                extra.append(f"timeout {route.action.timeout}")
+                odd = (
+                    "" if _DURATION.fullmatch(route.action.timeout) else " (no duration: the proxy has none)"
+                )
+                extra.append(f"timeout {route.action.timeout}{odd}")
             if route.action.retries:
                 extra.append(f"retries {route.action.retries}")
         if route is not None and route.fault and route.fault.delay and route.fault.delay_percent > 0:
