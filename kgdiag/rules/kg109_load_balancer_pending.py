@@ -29,7 +29,7 @@ from kgdiag.graph.world import World
 from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.model.obj import Obj
-from kgdiag.model.read import Origin
+from kgdiag.model.read import Origin, Status
 from kgdiag.rules.base import Rule, Scope, rule
 
 LOCAL = {
@@ -60,7 +60,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             "no address (EXTERNAL-IP is pending)"
             + (f": {known}" if known else ": no load balancer answered for it")
             + (f"; node port {node} is open on every node" if node else ""),
-            severity=Severity.INFO if place in LOCAL else Severity.WARNING,
+            severity=severity_of(world, place),
             evidence=[service.evidence("spec.type"), service.evidence("status.loadBalancer")],
             fix=f"{LOCAL[place]}; meanwhile {forward}"
             if place in LOCAL
@@ -72,6 +72,12 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
                 )
             ],
         )  # fmt: skip
+
+
+def severity_of(world: World, place: str) -> Severity:
+    """A fact where no address is to be expected, or where nodes that would tell were not to be seen."""
+    unseen = world.status(kinds.NODE) in (Status.FORBIDDEN, Status.FAILED)
+    return Severity.INFO if place in LOCAL or unseen else Severity.WARNING
 
 
 def cluster_maker(world: World) -> str:

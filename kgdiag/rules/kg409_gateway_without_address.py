@@ -28,7 +28,7 @@ from kgdiag.model import commands, kinds
 from kgdiag.model.finding import Finding, Match, Severity
 from kgdiag.rules.base import Rule, Scope, rule
 from kgdiag.rules.common import mappings
-from kgdiag.rules.kg109_load_balancer_pending import LOCAL, cluster_maker
+from kgdiag.rules.kg109_load_balancer_pending import LOCAL, cluster_maker, severity_of
 
 
 @rule("KG409", "gateway-without-address", Severity.WARNING, needs=(kinds.GATEWAY,), about=(kinds.GATEWAY,),
@@ -47,7 +47,7 @@ def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
             yield self.finding(
                 gateway.ref,
                 f"it has no address (AddressNotAssigned){known}: nothing outside can connect to it",
-                severity=Severity.INFO if place in LOCAL else Severity.WARNING,
+                severity=severity_of(world, place),
                 evidence=[gateway.evidence(f"status.conditions[{at}]")],
                 follows=[("no controller", gateway.ref)],
                 fix=LOCAL.get(place, "look at the events of the proxy's LoadBalancer Service"),
