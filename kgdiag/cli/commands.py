@@ -19,7 +19,6 @@ from kgdiag.report.escape import clean
 
 app = typer.Typer(
     name="kgdiag",
-    help="Where a request through a Kubernetes gateway goes, and why it does not arrive. Read-only.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -29,7 +28,6 @@ snapshot_app = typer.Typer(
     rich_markup_mode=None, help="Keep what was read, to be looked at later.", no_args_is_help=True
 )
 app.add_typer(snapshot_app, name="snapshot")
-register_logs(app)
 
 
 def run(argv: list[str]) -> int:
@@ -89,11 +87,23 @@ def _root(
 ) -> None:
     """Where a request through a Kubernetes gateway goes, and why it does not arrive. Read-only.
 
-    Example: kgdiag explain svc/knative-local-gateway -n istio-system
+    \b
+    Examples:
+      kgdiag explain svc/knative-local-gateway -n istio-system
+      kgdiag trace https://iris.example.com/v1/models
+      kgdiag check -A
+      kubectl get svc,pods,gw,vs -A -o yaml | kgdiag check -f -
+
+    \b
+    Exit codes, the same in every format:
+      0  sound
+      1  a finding at or above --fail-on, or a traced request that is refused
+      2  wrong usage, unreadable or invalid input
+      3  no verdict: something could not be read, or an outcome is unknown
     """
 
 
-@app.command("explain")
+@app.command("explain", short_help="One object in its context.")
 @reads
 def explain(
     reading: Reading,
@@ -112,7 +122,7 @@ def explain(
     return _finish(answer, reading, session)
 
 
-@app.command("trace")
+@app.command("trace", short_help="The way of one request, hop by hop.")
 @reads
 def trace(
     reading: Reading,
@@ -201,7 +211,7 @@ def trace(
     return _finish(answer, reading, session)
 
 
-@app.command("check")
+@app.command("check", short_help="Every rule over the scope.")
 @reads
 def check(
     reading: Reading,
@@ -284,7 +294,7 @@ def _words(given: list[str] | None) -> list[str]:
     return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
 
 
-@app.command("proxy")
+@app.command("proxy", short_help="The config of one Envoy, and what declares it.")
 @reads
 def proxy(
     reading: Reading,
@@ -321,7 +331,7 @@ def proxy(
     return _finish(proxying.show_file(reading.filename[0], narrow, fail_on=fail_on), reading)
 
 
-@snapshot_app.command("save")
+@snapshot_app.command("save", short_help="Read everything into one file.")
 @reads
 def snapshot_save(
     reading: Reading,
@@ -336,7 +346,10 @@ def snapshot_save(
         ),
     ] = False,
 ) -> int:
-    """Read everything that kgdiag asks about into one compressed file, without any Secret's values."""
+    """Read everything that kgdiag asks about into one compressed file, without any Secret's values.
+
+    Example: kgdiag snapshot save incident.kgdiag && kgdiag check -A -f incident.kgdiag
+    """
     from kgdiag import app as application
 
     session = open_session(reading, ask_proxies=proxies)
@@ -346,7 +359,7 @@ def snapshot_save(
     return said.code
 
 
-@app.command("rules")
+@app.command("rules", short_help="The catalogue of rules, or one rule's page.")
 def rules(
     rule_id: Annotated[str, typer.Argument(metavar="ID", help="Print the page of one rule.")] = "",
     output: Annotated[
@@ -368,6 +381,9 @@ def version() -> int:
     """Print the version."""
     write(f"kgdiag {__version__}\n")
     return 0
+
+
+register_logs(app)
 
 
 def open_session(reading: Reading, *, ask_proxies: bool = False):  # type: ignore[no-untyped-def]

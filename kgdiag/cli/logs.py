@@ -22,7 +22,7 @@ _FORMAT = typer.Option(
 def explain_log(
     reading: Reading,
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="File with the lines; '-' to paste them.")
+        str, typer.Argument(metavar="FILE", help="File with the lines; '-' to paste them.")
     ] = "-",
     format: Annotated[list[str] | None, _FORMAT] = None,
     offline: Annotated[
@@ -86,7 +86,7 @@ def logs(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[POD|KIND/NAME]",
+            metavar="POD|KIND/NAME",
             help="POD, gateway/NAME, deploy/NAME, svc/NAME; default: all proxies of the namespace (or -A).",
         ),
     ] = None,
@@ -165,5 +165,5 @@ def _print_following(answer, reading: Reading) -> None:  # type: ignore[no-untyp
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("explain-log")(explain_log)
-    app.command("logs")(logs)
+    app.command("explain-log", short_help="What access log lines or curl -v say.")(explain_log)
+    app.command("logs", short_help="The requests in the logs of proxies.")(logs)

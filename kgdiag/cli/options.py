@@ -65,7 +65,10 @@ class Reading:
     """What to read, as whom, and how to print it."""
 
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", metavar="NS", help="Namespace; default: the context's.")
+        str | None,
+        typer.Option(
+            "-n", "--namespace", metavar="NS", help="Namespace; default: the context's, with -f: default."
+        ),
     ] = None
     all_namespaces: Annotated[
         bool, typer.Option("-A", "--all-namespaces", help="Look in every namespace.")
@@ -76,7 +79,7 @@ class Reading:
             "-f",
             "--filename",
             metavar="PATH",
-            help="Read files, folders, a snapshot or '-' instead of a cluster.",
+            help="Read files, folders, a snapshot or '-' instead of a cluster; repeatable.",
         ),
     ] = None
     complete: Annotated[
@@ -98,14 +101,20 @@ class Reading:
         typer.Option("--request-timeout", metavar="TIME", help="For one read: 30s, 1m; 0 waits for ever."),
     ] = "30s"
     output: Annotated[
-        Format, typer.Option("-o", "--output", metavar="FORMAT", help="text, wide, json, yaml, markdown, …")
+        Format,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FORMAT",
+            help="text, wide, json, yaml, markdown; mermaid (trace); sarif, junit (check).",
+        ),
     ] = Format.TEXT
     fail_on: Annotated[
         FailOn, typer.Option("--fail-on", help="Exit with 1 at findings of this severity or above.")
     ] = FailOn.ERROR
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what is read, on standard error.")] = (
-        False
-    )
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Say what was read, on standard error.")
+    ] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on standard error.")] = False
     no_color: Annotated[bool, typer.Option("--no-color", help="No colour.")] = False
 
