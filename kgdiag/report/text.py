@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from kgdiag.app import Answer
@@ -120,16 +118,62 @@ def _style(findings: Iterable[Finding]) -> str:
 
 
 def _table(page: Page, table: Table) -> None:
+    """Rows under their heads. Where not even the longest names fit beside each other, the last column stands
+    below its row, and where the rest does not fit either, every cell on a line of its own."""
     if not table.rows:
         return
     page.head(clean(table.title))
-    grid = RichTable(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim", pad_edge=False)
-    last = len(table.columns) - 1
-    for at, column in enumerate(table.columns):
-        grid.add_column(clean(column), overflow="fold", ratio=1 if at == last else None)
-    for row in table.rows:
-        grid.add_row(*(Text(clean(cell)) for cell in row))
-    page.console.print(Padding(grid, (0, 0, 0, 2)))
+    heads = [clean(column) for column in table.columns]
+    rows = [[*(clean(cell) for cell in row), *[""] * (len(heads) - len(row))] for row in table.rows]
+    for kept in (len(heads), len(heads) - 1):
+        widths = _widths([heads[:kept], *(row[:kept] for row in rows)], page.width - 2)
+        if kept and widths:
+            _grid(page, heads, rows, widths)
+            return
+    for at, row in enumerate(rows):
+        if at:
+            page.console.print()
+        for head, cell in zip(heads, row, strict=False):
+            if cell:
+                page.line(_told(head, cell), indent=2)
+
+
+def _told(head: str, cell: str) -> Text:
+    return Text.assemble((f"{head}: " if head else "", "dim"), cell)
+
+
+def _grid(page: Page, heads: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
+    """An aligned table of the first columns; what rows have besides stands below each."""
+    kept = len(widths)
+    for at, row in enumerate([heads, *rows]):
+        cells = [_wrapped(Text(cell), width, width) for cell, width in zip(row, widths, strict=False)]
+        for line in range(max(map(len, cells))):
+            text = Text("  ")
+            for cell, width in zip(cells, widths, strict=True):
+                part = cell[line] if line < len(cell) else Text()
+                part.rstrip()
+                text.append_text(part).append(" " * (width - part.cell_len + 2))
+            page.raw(text.plain, "" if at else "dim")
+        for head, more in zip(heads[kept:], row[kept:], strict=False) if at else ():
+            if more:
+                page.line(_told(head, more), indent=6)
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """The width of each column, no word of which is broken; None where they do not fit."""
+    columns = list(zip(*rows, strict=True))
+    least = [
+        max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns
+    ]
+    wanted = [max(map(cell_len, column)) for column in columns]
+    left = room - sum(least) - 2 * (len(columns) - 1)
+    if left < 0:
+        return None
+    for at, most in enumerate(wanted):
+        more = min(most - least[at], left)
+        least[at] += more
+        left -= more
+    return least
 
 
 def _relations(page: Page, title: str, relations: Sequence[Relation]) -> None:
