@@ -48,9 +48,7 @@ def connect(options: ConnectionOptions, *, ask_proxies: bool = False) -> Cluster
 class Cluster:
     """A live cluster: ``kgdiag.model.read.Source``. Reads in parallel, and nothing but reads."""
 
-    def __init__(
-        self, connection: Connection, timeout: float | None, *, ask_proxies: bool = False
-    ) -> None:
+    def __init__(self, connection: Connection, timeout: float | None, *, ask_proxies: bool = False) -> None:
         self.connection = connection
         self.ask_proxies = ask_proxies
         self.timeout = timeout
