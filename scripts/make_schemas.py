@@ -132,7 +132,7 @@ def write(group: str, kinds: Kinds) -> None:
     text = json.dumps({"kinds": packed, "shared": shared}, separators=(",", ":"), sort_keys=True)
     path = OUT / f"{group or 'core'}.json"
     path.write_text(text + "\n", "utf-8")
-    print(f"{path.name}: {len(kinds)} kinds, {len(text):,} bytes")  # noqa: T201
+    print(f"{path.name}: {len(kinds)} kinds, {len(text):,} bytes")
 
 
 def key_of(tree: Any) -> str:

@@ -553,7 +553,8 @@ class Proxy:
     ``listener_at(port)`` is where connections to that port of the pod arrive; None: nothing listens.
     ``capture(address, port)`` is where a sidecar takes its own application's outbound connections; None for
     gateways. The address is an IP, or a host name where the IP cannot be known (a Service of files by its
-    full name, ``x.ns.svc.cluster.local``; a host outside of the cluster). ``inbound(port)`` is the chain set that guards the application's port in a sidecar.
+    full name, ``x.ns.svc.cluster.local``; a host outside of the cluster). ``inbound(port)`` is the chain set
+    that guards the application's port in a sidecar.
     ``cluster(name)`` None means that the proxy does not know it.
     ``identity`` is the principal that it presents, ``dialect`` names the control plane, ``truth`` says
     whether this is declared or read from the proxy itself.

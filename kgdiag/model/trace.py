@@ -297,7 +297,7 @@ class Trace:
 
 
 def _authority_of(url: str) -> str:
-    """What a client sends as Host where nobody says otherwise: the URL's host, and a port that is no default."""
+    """What a client sends as Host where nobody says otherwise: the URL's host, and a port but its default."""
     scheme, _, rest = url.lower().partition("://")
     netloc = re.split("[/?#]", rest, maxsplit=1)[0]
     return netloc.removesuffix(":443" if scheme in ("https", "grpcs", "tls") else ":80")

@@ -35,8 +35,8 @@ _ROUTES = (kinds.HTTP_ROUTE, kinds.GRPC_ROUTE)
 
 
 @rule(
-    "KG408", "external-name-backend", Severity.WARNING, needs=(kinds.HTTP_ROUTE, kinds.SERVICE), about=_ROUTES,
-    reads=(kinds.GRPC_ROUTE,),
+    "KG408", "external-name-backend", Severity.WARNING, needs=(kinds.HTTP_ROUTE, kinds.SERVICE),
+    about=_ROUTES, reads=(kinds.GRPC_ROUTE,),
 )  # fmt: skip
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each backend that is only a name."""

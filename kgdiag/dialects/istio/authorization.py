@@ -432,8 +432,8 @@ def _header(suffix: str) -> _Attribute:
 
 
 def _header_values(request: FilterRequest, name: str) -> list[str]:
-    """The values of a header. One that is sent several times matches where one of its values does (measured on
-    Istio 1.31)."""
+    """The values of a header. One that is sent several times matches where one of its values does (measured
+    on Istio 1.31)."""
     pseudo = {":authority": request.authority, "host": request.authority, ":method": request.method}
     if name in pseudo:
         return [pseudo[name]]

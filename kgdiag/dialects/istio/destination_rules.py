@@ -83,7 +83,7 @@ def choose(world: World, mesh: Mesh, service: Service, client: str, labels: Mapp
 def applied(
     world: World, mesh: Mesh, service: Service, client: str, labels: Mapping[str, str]
 ) -> Rule | None:
-    """The rule of ``choose`` without its losers, for who asks of many services: rules are found by namespace."""
+    """The rule of ``choose`` without its losers, for who asks of many services; found by namespace."""
     everyone = candidates(world, mesh, client, service.namespace)
     places = dict.fromkeys((client, service.namespace, mesh.root_namespace))
 

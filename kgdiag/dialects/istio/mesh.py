@@ -122,7 +122,7 @@ def _config_map(world: World, namespace: str, revision: str) -> Obj | None:
 
 
 def _roll(world: World, namespace: str, istiod: Obj | None) -> Obj | None:
-    """The member roll, which only OpenShift Service Mesh has; an istiod that is another's needs no reading."""
+    """The member roll, which only OpenShift Service Mesh has; another's istiod needs no reading."""
     if world.pending(kinds.DEPLOYMENT, namespace, {"app": "istiod"}):
         return None
     live = world.origin is Origin.LIVE
