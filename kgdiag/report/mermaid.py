@@ -6,14 +6,14 @@ drawn once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kgdiag.app import Answer
 from kgdiag.errors import UsageError
 from kgdiag.model.trace import Hop, Result, Trace
 from kgdiag.report.escape import clean
 from kgdiag.report.way import told
-from kgdiag.report.words import named, outcome_text, share_text
+from kgdiag.report.words import named, outcome_text
 
 _STYLE = {
     Result.DELIVERED: "stroke:#2a2",
@@ -32,25 +32,32 @@ def render(answer: Answer) -> str:
         raise UsageError("mermaid draws traces", subject="-o mermaid", hint="kgdiag trace URL -o mermaid")
     lines = ["flowchart TD", f'  client(["{_label(body.question.origin or "outside")}"])']
     drawn: dict[tuple[object, ...], str] = {}
+    edges: dict[tuple[str, str], float] = {}
     for number, path in enumerate(body.paths):
         before: str = "client"
         trail: list[object] = [path.entry]
-        share = f"|{_label(share_text(path))}|" if share_text(path) else ""
         for hops in told(path.hops):
             trail.append((hops[0].object, *(hop.detail for hop in hops)))
-            key = tuple(trail)
-            if key in drawn:
-                before = drawn[key]
-                continue
-            node = drawn[key] = f"n{len(drawn)}"
-            lines.append(f'  {node}["{_stop(hops)}"]')
-            lines.append(f"  {before} -->{share} {node}")
-            before, share = node, ""
+            node = drawn.setdefault(tuple(trail), f"n{len(drawn)}")
+            if not any(end == node for _, end in edges):
+                lines.append(f'  {node}["{_stop(hops)}"]')
+            edges[before, node] = edges.get((before, node), 0.0) + path.weight
+            before = node
         end = f"end{number}"
         lines.append(f'  {end}(["{_label(outcome_text(path.outcome))}"])')
-        lines.append(f"  {before} -->{share} {end}")
         lines.append(f"  style {end} {_STYLE[path.outcome.result]}")
-    return "\n".join(lines) + "\n"
+        edges[before, end] = path.weight
+    return "\n".join([*lines, *_arrows(edges)]) + "\n"
+
+
+def _arrows(edges: Mapping[tuple[str, str], float]) -> Iterator[str]:
+    """The arrows; where a way forks, with the share of each branch."""
+    ways: dict[str, int] = {}
+    for start, _ in edges:
+        ways[start] = ways.get(start, 0) + 1
+    for (start, end), weight in edges.items():
+        share = f"|{weight * 100:.4g} %|" if ways[start] > 1 and weight < 0.9999 else ""
+        yield f"  {start} -->{share} {end}"
 
 
 def _stop(hops: Sequence[Hop]) -> str:
