@@ -15,8 +15,8 @@ import kgdiag
 ROOT = Path(kgdiag.__file__).parent
 # A layer imports itself and the layers before it. ``errors`` belongs to all.
 LAYERS = (
-    "errors", "model", "collect", "graph", "dialects", "trace", "rules", "explain", "traffic", "app", "checking",
-    "proxying", "report", "cli",
+    "errors", "model", "collect", "graph", "dialects", "trace", "rules", "explain", "traffic", "app",
+    "checking", "proxying", "accesslogs", "probing", "report", "cli",
 )  # fmt: skip
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem in LAYERS)
 # Only these may touch files, sockets or processes.
