@@ -70,7 +70,8 @@ def test_narrowed(show: Show, argv: list[str], routes: int, clusters: list[str])
     assert [one["name"] for one in found["clusters"]] == [name(one) for one in clusters]
 
 
-def test_text_says_where_entries_come_from(show: Show) -> None:
+def test_text_says_where_entries_come_from(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     dump = Dump()
     del dump.routes[1]["metadata"]
     text = show(dump.config(), output="wide")
