@@ -83,7 +83,8 @@ def open_files(
     world = World(origin, complete=complete, home=(namespace or "default",))
     world.documents = tuple(files.documents)
     chosen = namespace or files.default_namespace
-    return Session(source, world, chosen, all_kinds(), namespace is not None, all_namespaces)
+    known = tuple(dict.fromkeys((*all_kinds(), *files.kinds)))  # and what only these files have
+    return Session(source, world, chosen, known, namespace is not None, all_namespaces)
 
 
 def open_cluster(

@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from kgdiag import __version__
 from kgdiag.cli.logs import register as register_logs
 from kgdiag.cli.options import FailOn, Format, Grouping, Level, Reading, TruthOf, reads
-from kgdiag.cli.output import print_answer, say, say_notes, say_reads, write
+from kgdiag.cli.output import print_answer, say, say_notes, say_reads, terminal_width, write
 from kgdiag.errors import InputError, KgdiagError, UsageError
 from kgdiag.report.escape import clean
 
@@ -372,7 +372,7 @@ def rules(
     """
     from kgdiag.report.catalogue import render_catalogue
 
-    write(render_catalogue(rule_id, output.value))
+    write(render_catalogue(rule_id, output.value, width=terminal_width()))
     return 0
 
 

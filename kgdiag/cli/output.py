@@ -37,6 +37,11 @@ def print_answer(answer: Answer, reading: Reading) -> None:
     write(render(answer, reading.output.value, width=width, color=colored(reading)))
 
 
+def terminal_width() -> int:
+    """Columns of the terminal on standard output, 0 where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
 def write(text: str) -> None:
     """To standard output, whatever its encoding can hold."""
     encoding = sys.stdout.encoding or "utf-8"

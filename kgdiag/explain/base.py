@@ -17,6 +17,7 @@ from kgdiag.model.finding import Command, Finding, Severity
 from kgdiag.model.kind import Kind
 from kgdiag.model.obj import Obj
 from kgdiag.model.proxy import Proxy
+from kgdiag.model.read import Origin
 from kgdiag.model.ref import Ref
 from kgdiag.model.report import Skipped
 
@@ -91,7 +92,12 @@ class Context:
         objects = frozenset((obj.ref, *concerns))
         scope = Scope(objects=objects)
         about = {(ref.group, ref.kind) for ref in objects}
-        rules = [rule for rule in catalogue().values() if any(kind.key in about for kind in rule.about)]
+        files = self.world.origin is Origin.FILES
+        rules = [
+            rule
+            for rule in catalogue().values()
+            if any(kind.key in about for kind in rule.about) or (files and rule.id in _ON_DOCUMENTS)
+        ]
         if not self.lean:
             return run(self.world, rules, scope)
         found, skipped = run(self.world, [item for item in rules if _basic(item.needs)], scope)
@@ -114,6 +120,7 @@ class Context:
         return found, skipped
 
 
+_ON_DOCUMENTS = frozenset(("KG001", "KG002", "KG003"))  # rules on files, whatever kind they hold
 _BASIC = frozenset((kinds.SERVICE, kinds.POD, kinds.ISTIO_GATEWAY))
 
 

@@ -8,15 +8,28 @@ from kgdiag.explain.words import count, listed
 from kgdiag.model import commands
 from kgdiag.model.explanation import Relation
 from kgdiag.model.finding import Match
+from kgdiag.model.note import NoteCode
 from kgdiag.model.obj import Obj
 
 
 def describe(context: Context, obj: Obj, draft: Draft) -> None:
     """Fill the draft for a kind that has no explainer of its own."""
     related(context, obj, draft)
-    draft.summary = f"{obj.kind.name} {obj.name} {_how(obj, draft)}"
+    unknown = any(
+        note.code is NoteCode.UNKNOWN_KIND and note.object == obj.ref for note in context.world.documents
+    )
+    how = (
+        f"is of a kind that no server knows: {obj.api_version} {obj.kind.name}"
+        if unknown
+        else _how(obj, draft)
+    )
+    draft.summary = f"{obj.kind.name} {obj.name} {how}"
     draft.table("Conditions", ("condition", "status", "reason", "message"), conditions(obj))
-    exists(obj, draft)
+    if unknown:
+        said = "the server doesn't have a resource type"
+        draft.prove(commands.get(obj.kind, obj.namespace, expect=said, match=Match.CONTAINS, value=said))
+    else:
+        exists(obj, draft)
 
 
 def _how(obj: Obj, draft: Draft) -> str:

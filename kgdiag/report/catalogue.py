@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import textwrap
 from collections.abc import Iterable
 
 from kgdiag.errors import UsageError
@@ -11,8 +12,11 @@ from kgdiag.rules import catalogue
 from kgdiag.rules.base import Rule
 
 
-def render_catalogue(rule_id: str = "", output: str = "text") -> str:
-    """All rules, or one rule's page; raises UsageError where no rule has that id or name."""
+def render_catalogue(rule_id: str = "", output: str = "text", *, width: int = 0) -> str:
+    """All rules, or one rule's page; raises UsageError where no rule has that id or name.
+
+    ``width`` breaks the lines of the list for a terminal; 0 keeps a rule on its line, for grep.
+    """
     if output not in ("text", "wide", "json", "yaml", "markdown"):
         raise UsageError(f"{output} is no format of rules", subject="-o", hint="text, markdown, json or yaml")
     rules = catalogue()
@@ -25,8 +29,11 @@ def render_catalogue(rule_id: str = "", output: str = "text") -> str:
         head = ["| rule | severity | name | finds |", "| --- | --- | --- | --- |"]
         rows = [f"| {item.id} | {item.severity} | {item.name} | {item.title} |" for item in rules.values()]
         return "\n".join([*head, *rows]) + "\n"
-    width = max((len(item.name) for item in rules.values()), default=0)
-    lines = [f"{item.id}  {item.severity:<8} {item.name:<{width}}  {item.title}" for item in rules.values()]
+    room = max((len(item.name) for item in rules.values()), default=0)
+    lines = [f"{item.id}  {item.severity:<8} {item.name:<{room}}  {item.title}" for item in rules.values()]
+    if width:
+        hang = " " * (17 + room if width > 60 + room else 7)
+        lines = [textwrap.fill(line, width, subsequent_indent=hang, break_on_hyphens=False) for line in lines]
     return "\n".join(lines) + "\n"
 
 

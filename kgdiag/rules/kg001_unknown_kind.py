@@ -34,7 +34,7 @@ from kgdiag.rules.base import Rule, Scope, rule
 def check(self: Rule, world: World, scope: Scope) -> Iterable[Finding]:
     """One finding for each document of an unknown kind."""
     for note in world.documents:
-        if note.code is not NoteCode.UNKNOWN_KIND or scope.objects:
+        if note.code is not NoteCode.UNKNOWN_KIND or (scope.objects and note.object not in scope.objects):
             continue
         on = note.object or Ref(note.api_version.rpartition("/")[0], note.kind, "", "")
         if scope.namespaces is not None and on.namespace not in scope.namespaces:
