@@ -77,7 +77,7 @@ def _finding(self: Rule, world: World, gateway: Obj, state: ListenerState) -> Fi
             commands.get(
                 listener.owner.kind, listener.owner.namespace, listener.owner.name,
                 jsonpath=f'.spec.listeners[?(@.name=="{listener.name}")].protocol',
-                expect=listener.protocol, match=Match.EQUALS, value=listener.protocol,
+                expect=listener.protocol or "nothing", match=Match.EQUALS, value=listener.protocol,
             )
         ],
     )  # fmt: skip
