@@ -35,7 +35,7 @@ def get(
         argv += ("-o", f"jsonpath={{{jsonpath}}}")
     elif names_only:
         argv += ("-o", "name")
-    return Command(argv, expect, match, value)
+    return Command(argv, expect or "nothing: it is empty", match, value)
 
 
 def istioctl(
