@@ -756,3 +756,69 @@ def test_hops_say_what_decided_and_why_others_lost(kg: Tool) -> None:
     )
     assert {hop["truth"] for hop in path["hops"]} == {"intent"}
     assert any(one["rule"].startswith("spec.http[") and one["reason"] for one in matched["rejected"])
+
+
+# What the contract does not say, and people rely on
+
+
+def test_a_bug_is_no_finding(kg: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.StringIO):
+        encoding = "utf-8"
+
+        def write(self, text: str) -> int:
+            raise ValueError("no disk")
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    assert run(["explain", "svc/cart.shop", "-f", kg.shop]) == 3
+
+
+@pytest.mark.parametrize("args", [["explain", "svc/a"], ["trace", "http://a/"], ["check"]])
+def test_empty_input_is_not_a_sound_cluster(kg: Tool, args: list[str]) -> None:
+    ran = kg.bare(*args, "-f", kg.file("empty.yaml", "# the command before the pipe failed\n"))
+    assert (ran.code, ran.out) == (2, "")
+    assert kg.bare("check", "-f", kg.file("none.yaml", "apiVersion: v1\nkind: List\nitems: []\n")).code == 0
+
+
+def test_what_of_the_files_is_not_read_is_said(kg: Tool) -> None:
+    folder = kg.folder / "mixed"
+    folder.mkdir()
+    (folder / "shop.yaml").write_text(SHOP)
+    (folder / "values.yaml").write_text("replicas: 3\n")
+    ran = kg.bare("explain", "svc/cart.shop", "-f", str(folder))
+    assert ran.code == 0
+    assert f"{folder / 'values.yaml'}:1: " in ran.err
+    assert kg.bare("explain", "svc/cart.shop", "-f", str(folder), "-q").err == ""
+
+
+def test_a_kind_without_namespaces_has_all_of_the_name(kg: Tool) -> None:
+    text = "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n"
+    file = kg.file("node.yaml", f"{text}---\n{text.replace('n1', 'n1.example.com')}")
+    assert kg.bare("explain", "node/n1.example.com", "-f", file, "-o", "json").document["object"]["name"] == (
+        "n1.example.com"
+    )
+    assert kg.bare("explain", "node/n1.elsewhere", "-f", file).code == 2
+
+
+def test_a_document_of_an_unknown_kind_is_explained(kg: Tool) -> None:
+    file = kg.file("odd.yaml", "apiVersion: networkin.istio.io/v1\nkind: Gateway\nmetadata: {name: x}\n")
+    found = kg.bare("explain", "gateway/x", "-f", file, "-o", "json")
+    assert found.code == 1
+    assert [item["rule"] for item in found.document["findings"]] == ["KG001"]
+
+
+@pytest.mark.parametrize("output", [item.value for item in Format])
+def test_rules_in_formats(kg: Tool, output: str) -> None:
+    for args in (["rules"], ["rules", "KG101"]):
+        ran = kg.bare(*args, "-o", output)
+        assert (ran.code == 0) == (output in ("text", "wide", "json", "yaml", "markdown"))
+        assert bool(ran.out) == (ran.code == 0)
+        if output == "json":
+            assert ran.document["kind"] in ("Rule", "Rules")
+
+
+COMMANDS = ("", "explain", "trace", "check", "proxy", "logs", "explain-log", "rules", "snapshot save")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(kg: Tool, command: str) -> None:
+    assert "Example" in kg.bare(*command.split(), "--help").out
