@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from kgdiag.app import Answer
-from kgdiag.errors import UsageError
-from kgdiag.model.report import Report
-from kgdiag.traffic.model import Requests
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kgdiag.app import Answer
 
 FORMATS = ("text", "wide", "json", "yaml", "markdown", "mermaid", "sarif", "junit")
 
 
 def render(answer: Answer, output: str, *, width: int = 80, color: bool = False) -> str:
     """The answer in a format; raises UsageError where the format does not go with the answer."""
+    # Imported here, since the command line needs this package for its escapes alone before it has an answer.
+    from kgdiag.errors import UsageError
+    from kgdiag.model.report import Report
+    from kgdiag.traffic.model import Requests
+
     if output == "json":
         from kgdiag.report.data import render_json
 
